@@ -1,0 +1,1 @@
+"""slstm: spiking LSTMs converted from ordinary LSTMs."""

@@ -1,0 +1,120 @@
+"""The LSTM cell, analog or spiking: one update of one (element, step).
+
+  z_k = W_k x_n + U_k h_{n-1} + b_k         k in {i, f, g, o}
+  i, f, o = sigma(z),  g = phi(z)
+  c_n = f c_{n-1} + i g
+  h_n = o phi(c_n)
+
+The product is apart from the element-wise rest, because the executors differ
+in how many products they fuse. A site that has a neuron replaces its squashing
+function by that neuron's spikes; the equations stay the same and are written
+once, in `lstm_equations`.
+"""
+
+from typing import Callable
+
+import jax.numpy as jnp
+
+from slstm import activations
+from slstm import neurons
+from slstm import types
+from slstm.types import Array, CellState, Config, Gates, Layer, Record, Sites
+
+Squash = Callable[[str, Array], Array]
+
+
+def fuse(gates: Gates) -> Array:
+  """Packs [..., H] of four gates into one [..., 4H], in the order i f g o."""
+  return jnp.concatenate(gates, axis=-1)
+
+
+def split(z: Array) -> Gates:
+  """The inverse of `fuse`."""
+  return Gates(*jnp.split(z, 4, axis=-1))
+
+
+def lstm_equations(squash: Squash, z: Gates, c_nm1: Array,
+                   slope: float) -> tuple[CellState, Sites, Sites]:
+  """The element-wise half of an LSTM, for any squashing functions.
+
+  Args:
+    squash: maps (site, normalised drive) to the site's output.
+    z: pre-activations, each [..., H].
+    c_nm1: cell state of the element before, [..., H].
+    slope: a of the hard sigmoid.
+
+  Returns:
+    (state, drive, output): the new h and c, and what went into and came out of
+    each site.
+  """
+  gates = {k: activations.normalise(k, getattr(z, k), slope) for k in z._fields}
+  i, f, g, o = (squash(k, gates[k]) for k in z._fields)
+  c = f * c_nm1 + i * g
+  squashed_c = squash('c', c)
+  product = o * squashed_c
+  h = squash('h', product)
+  drive = Sites(**gates, c=c, h=product)
+  return CellState(h, c), drive, Sites(i, f, g, o, squashed_c, h)
+
+
+def update(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
+           config: Config) -> tuple[Record, Sites]:
+  """One update of a layer, with spikes at its converted sites.
+
+  A layer without neurons is the source LSTM (ANN). With neurons this is the
+  'step' coupling: c_{n,t} = f_{n,t} c_{n-1,t} + i_{n,t} g_{n,t}.
+
+  Args:
+    layer: parameters; sites without a neuron stay analog.
+    z: packed pre-activations of (n, t), [..., 4H].
+    c_nm1: cell state of (n-1, t), [..., H].
+    membranes: membranes of (n, t-1) at the converted sites, each [..., H].
+    config: static choices.
+
+  Returns:
+    (record, membranes): what was computed, and the membranes of (n, t).
+  """
+  fired = {}
+
+  def squash(site, d):
+    neuron = getattr(layer.neurons, site)
+    if neuron is None:
+      return activations.squash(site, d, config)
+    v, s = neurons.step(neuron, getattr(membranes, site), d, site
+                        in types.SIGNED_SITES, config.surrogate, config.width)
+    fired[site] = v, s
+    return neurons.align(neuron.amplitude, d) * s
+
+  state, drive, output = lstm_equations(squash, split(z), c_nm1, config.slope)
+  spikes = Sites(**{site: s for site, (_, s) in fired.items()})
+  membranes = Sites(**{site: v for site, (v, _) in fired.items()})
+  return Record(drive, output, spikes, state), membranes
+
+
+def rate_update(layer: Layer, z: Array, c_nm1: Array, config: Config) -> Record:
+  """One update in which each site outputs its mean over the T steps ('rate').
+
+  Every drive is constant over t, so a neuron's mean output is its staircase.
+  The result tends to the hard source LSTM as T grows. What enters
+  the next product is a rate, not a spike: a reference, not an SNN to deploy.
+  """
+
+  def squash(site, d):
+    neuron = getattr(layer.neurons, site)
+    if neuron is None:
+      return activations.squash(site, d, config)
+    return neurons.staircase(neuron, d, config.num_steps, site
+                             in types.SIGNED_SITES, config.surrogate,
+                             config.width)
+
+  state, drive, output = lstm_equations(squash, split(z), c_nm1, config.slope)
+  return Record(drive, output, Sites(), state)
+
+
+def initial_membranes(layer: Layer, shape: tuple[int, ...]) -> Sites:
+  """Membranes v_0 of a layer's converted sites, each of the given shape."""
+  return Sites(
+      **{
+          site: neurons.initial_membrane(getattr(layer.neurons, site), shape)
+          for site in layer.neurons.present
+      })

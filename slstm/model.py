@@ -1,0 +1,126 @@
+"""A sequence classifier: encoder, stacked LSTM layers, linear read-out.
+
+The read-out is a linear layer on the mean over t of the last layer's output,
+pooled over n as `Config.pooling` says; it has no spikes.
+"""
+
+from typing import Any, NamedTuple, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from slstm import encoders
+from slstm import executor as executor_lib
+from slstm.types import (Array, CellState, Config, Encoder, Gates, Layer,
+                         Params, Readout)
+
+_POOLS = {
+    'last': lambda h: h[-1],
+    'mean': lambda h: jnp.mean(h, axis=0),
+    'max': lambda h: jnp.max(h, axis=0),
+}
+
+
+class Output(NamedTuple):
+  """What a forward pass returns.
+
+  Attributes:
+    logits: [B, K].
+    pooled: input of the read-out, [B, P H].
+    state: final state of each layer, h and c [T, B, H].
+    observed: for each layer what the observer made of its records, [N, T, ...].
+  """
+  logits: Array
+  pooled: Array
+  state: tuple[CellState, ...]
+  observed: tuple[Any, ...]
+
+
+def init(key: Array,
+         num_features: int,
+         hidden_sizes: Sequence[int],
+         num_classes: int,
+         config: Config,
+         encoder: Encoder | None = None) -> Params:
+  """Draws the parameters of a source network.
+
+  W and the read-out are Glorot-uniform, U is orthogonal, b is 0 except for the
+  forget gate, where it is 1 (Jozefowicz et al. 2015).
+
+  Args:
+    key: PRNG key.
+    num_features: D.
+    hidden_sizes: H of each layer, first to last.
+    num_classes: K.
+    config: pooling decides the width of the read-out.
+    encoder: input statistics; by default the input is taken as it is.
+
+  Returns:
+    Params without neurons: an ANN.
+
+  Raises:
+    ValueError: for a size below 1.
+  """
+  sizes = (num_features, *hidden_sizes, num_classes)
+  if not hidden_sizes or min(sizes) < 1:
+    raise ValueError(
+        f'init: sizes D, H.., K are {sizes}; expected at least one '
+        'layer and every size >= 1.')
+  readout_key, *layer_keys = jax.random.split(key, len(hidden_sizes) + 1)
+  layers = tuple(
+      _init_layer(layer_key, fan_in, hidden)
+      for layer_key, fan_in, hidden in zip(layer_keys, (
+          num_features, *hidden_sizes), hidden_sizes))
+  pooled = len(config.pooling) * hidden_sizes[-1]
+  w = jax.nn.initializers.glorot_uniform()(readout_key, (pooled, num_classes))
+  return Params(encoder or encoders.identity(num_features), layers,
+                Readout(w, jnp.zeros((num_classes,))))
+
+
+def _init_layer(key: Array, fan_in: int, hidden: int) -> Layer:
+  w_key, u_key = jax.random.split(key)
+  glorot = jax.nn.initializers.glorot_uniform()
+  orthogonal = jax.nn.initializers.orthogonal()
+  zeros = jnp.zeros((hidden,))
+  return Layer(
+      w=Gates(
+          *(glorot(k, (fan_in, hidden)) for k in jax.random.split(w_key, 4))),
+      u=Gates(*(
+          orthogonal(k, (hidden, hidden)) for k in jax.random.split(u_key, 4))),
+      b=Gates(zeros, jnp.ones((hidden,)), zeros, zeros))
+
+
+def apply(params: Params,
+          x: Array,
+          config: Config,
+          executor: str = 'stacked',
+          observe: executor_lib.Observer | None = None,
+          state: Sequence[CellState] | None = None) -> Output:
+  """Classifies a batch of sequences.
+
+  Args:
+    params: an ANN or SNN.
+    x: raw input, time-major, [N, B, D].
+    config: static choices; num_steps is T.
+    executor: 'sequential', 'stacked' or 'wavefront'.
+    observe: see `executor.run`.
+    state: see `executor.run`.
+
+  Returns:
+    An Output.
+
+  Raises:
+    ValueError: for shapes that do not fit the parameters.
+  """
+  spikes = encoders.encode(params.encoder, x, config)
+  result = executor_lib.run(params.layers, spikes, config, executor, observe,
+                            state)
+  h = jnp.mean(result.h, axis=1)
+  pooled = jnp.concatenate([_POOLS[name](h) for name in config.pooling], -1)
+  w, b = params.readout
+  if pooled.shape[-1] != w.shape[0]:
+    raise ValueError(
+        f'apply: the read-out has weights of shape {w.shape} for {pooled.shape[-1]}'
+        f' pooled features; was the model made with pooling {config.pooling}?')
+  logits = pooled @ w + b.reshape(1, -1)
+  return Output(logits, pooled, result.state, result.observed)

@@ -1,0 +1,131 @@
+"""The leaky integrate-and-fire neuron, binary or ternary, with soft reset.
+
+  u_t = leak v_{t-1} + d_t
+  s_t = fire(u_t)               binary:  1[u >= v_th]
+                                ternary: 1[u >= v_th/2] - 1[u <= -v_th/2]
+  v_t = u_t - v_th s_t
+  output_t = amplitude s_t
+
+The membrane starts at v_0 for every element of the sequence, so that elements
+can be pipelined. IF is leak = 1 (`Neuron.leak` None). Under a drive d that is
+constant over t an IF fires clip(floor((T d + v_0) / v_th), 0, T) times; v_0 =
+v_th / 2 (binary) and the fire level v_th / 2 (ternary) make that floor a round,
+the optimal shift for uniform drives (Deng & Gu, ICLR 2021).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from slstm import surrogate as surrogate_lib
+from slstm import types
+from slstm.types import Array, Neuron
+
+
+def integrate_and_fire(signed: bool, v_th: float = 1.0) -> Neuron:
+  """An IF neuron of amplitude v_th with the optimal shift for uniform drives.
+
+  Args:
+    signed: True for a ternary neuron (its fire level carries the shift).
+    v_th: threshold, > 0, in units of the normalised drive.
+
+  Returns:
+    A neuron with scalar leaves, one for a whole layer.
+  """
+  types.check_positive('v_th', v_th)
+  return Neuron(v_th=jnp.asarray(v_th, jnp.float32),
+                v_0=jnp.asarray(0.0 if signed else v_th / 2, jnp.float32),
+                amplitude=jnp.asarray(v_th, jnp.float32))
+
+
+def initial_membrane(neuron: Neuron, shape: tuple[int, ...]) -> Array:
+  """The membrane v_0 before the first step of an element."""
+  return jnp.broadcast_to(neuron.v_0, shape)
+
+
+def step(neuron: Neuron,
+         v_tm1: Array,
+         d: Array,
+         signed: bool,
+         surrogate: str = 'triangle',
+         width: float = 1.0) -> tuple[Array, Array]:
+  """Advances a neuron by one time step.
+
+  Args:
+    neuron: parameters of shape [] or [H].
+    v_tm1: membrane after the step before, [..., H].
+    d: normalised drive of this step, [..., H].
+    signed: ternary spikes if True, binary if False.
+    surrogate: gradient of a spike, a key of `surrogate.SURROGATES`.
+    width: its width in units of v_th.
+
+  Returns:
+    (v, s): the new membrane and the spikes, each [..., H].
+  """
+  v_th = align(neuron.v_th, d)
+  u = v_tm1 + d if neuron.leak is None else align(neuron.leak, d) * v_tm1 + d
+  fire = lambda x: surrogate_lib.spike(x / v_th, surrogate, width)
+  if signed:
+    s = fire(u - v_th / 2) - fire(-u - v_th / 2)
+  else:
+    s = fire(u - v_th)
+  return u - v_th * s, s
+
+
+def staircase(neuron: Neuron,
+              d: Array,
+              num_steps: int,
+              signed: bool,
+              surrogate: str = 'triangle',
+              width: float = 1.0) -> Array:
+  """amplitude * (spikes / T) of a neuron whose drive is constant over t.
+
+  Args:
+    neuron: parameters of shape [] or [H].
+    d: normalised drive, [..., H].
+    num_steps: T.
+    signed, surrogate, width: as for `step`.
+
+  Returns:
+    The mean output over the T steps, [..., H].
+  """
+  v = initial_membrane(neuron, d.shape)
+  count = jnp.zeros_like(d)
+  for _ in range(num_steps):
+    v, s = step(neuron, v, d, signed, surrogate, width)
+    count = count + s
+  return align(neuron.amplitude, d) * count / num_steps
+
+
+def align(parameter: Array, like: Array) -> Array:
+  """Adds leading axes to a [] or [H] parameter until it broadcasts with [..., H].
+
+  Raises:
+    ValueError: if the parameter is neither a scalar nor one value a unit.
+  """
+  if parameter.ndim == 0:
+    return parameter
+  if parameter.shape != like.shape[-1:]:
+    raise ValueError(
+        f'neuron parameter of shape {parameter.shape} for a drive of shape '
+        f'{like.shape}; expected () or {like.shape[-1:]}. Was the neuron made '
+        'for a layer of another size?')
+  return parameter.reshape((1,) * (like.ndim - 1) + parameter.shape)
+
+
+def unconstrain(neuron: Neuron) -> Neuron:
+  """Maps a neuron to unbounded leaves, for gradient descent.
+
+  v_th -> log v_th, leak -> logit leak; v_0 and amplitude are free already.
+  `constrain` is the inverse. An IF stays an IF.
+  """
+  leak = neuron.leak
+  return neuron._replace(v_th=jnp.log(neuron.v_th),
+                         leak=None if leak is None else jnp.log(leak) -
+                         jnp.log1p(-leak))
+
+
+def constrain(raw: Neuron) -> Neuron:
+  """Maps unbounded leaves to v_th > 0 and leak in (0, 1)."""
+  leak = raw.leak
+  return raw._replace(v_th=jnp.exp(raw.v_th),
+                      leak=None if leak is None else jax.nn.sigmoid(leak))
