@@ -95,8 +95,8 @@ def rate_update(layer: Layer, z: Array, c_nm1: Array, config: Config) -> Record:
   """One update in which each site outputs its mean over the T steps ('rate').
 
   Every drive is constant over t, so a neuron's mean output is its staircase.
-  The result tends to the hard source LSTM as T grows. What enters
-  the next product is a rate, not a spike: a reference, not an SNN to deploy.
+  The result tends to the hard source LSTM as T grows. What enters the next
+  product is a rate, not a spike: a reference, not an SNN to deploy.
   """
 
   def squash(site, d):
