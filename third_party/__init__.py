@@ -1,0 +1,1 @@
+"""Data sets and code that came from others, one folder each."""

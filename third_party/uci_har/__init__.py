@@ -1,0 +1,1 @@
+"""UCI HAR: smartphone recordings of six activities."""
