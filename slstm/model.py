@@ -117,10 +117,19 @@ def apply(params: Params,
                             state)
   h = jnp.mean(result.h, axis=1)
   pooled = jnp.concatenate([_POOLS[name](h) for name in config.pooling], -1)
-  w, b = params.readout
+  return Output(read_out(params.readout, pooled), pooled, result.state,
+                result.observed)
+
+
+def read_out(readout: Readout, pooled: Array) -> Array:
+  """Logits [B, K] of pooled features [B, P H].
+
+  Raises:
+    ValueError: if the features are not those the read-out was made for.
+  """
+  w, b = readout
   if pooled.shape[-1] != w.shape[0]:
     raise ValueError(
-        f'apply: the read-out has weights of shape {w.shape} for {pooled.shape[-1]}'
-        f' pooled features; was the model made with pooling {config.pooling}?')
-  logits = pooled @ w + b.reshape(1, -1)
-  return Output(logits, pooled, result.state, result.observed)
+        f'read_out: weights of shape {w.shape} for {pooled.shape[-1]} pooled '
+        'features. Was the model made with another Config.pooling?')
+  return pooled @ w + b.reshape(1, -1)

@@ -1,0 +1,170 @@
+"""One frozen config for an experiment, its presets, and its flags.
+
+Every field of `Experiment` is a flag of the same name. `--preset` chooses the
+values from which the other flags depart.
+"""
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from slstm.convert import ConversionConfig
+from slstm.train import TrainConfig
+from slstm.types import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """Everything that decides the result of an experiment.
+
+  Attributes:
+    dataset: 'uci_har' (embedded) or 'npz' (your own arrays, see `data`).
+    data: path of an .npz with x [examples, N, D], y [examples] and, to choose
+      the split yourself, split [examples]: 0 training, 1 validation, 2 test.
+    frames: consecutive samples joined to one element of the sequence.
+    hidden: units of each layer.
+    family: activations of the source LSTM: standard, hard or quantised.
+    slope: a of the hard sigmoid.
+    levels: levels of the quantised family.
+    pooling: what the read-out sees: last, mean, max.
+    sites: activations that conversion replaces by neurons.
+    neuron: lif or if.
+    shift: bias shift of an IF: uniform or data.
+    granularity: one neuron a layer or one a unit.
+    coupling: step or rate.
+    num_steps: T.
+    surrogate: gradient of a spike.
+    width: its width in units of the threshold.
+    epochs: of the source LSTM.
+    snn_epochs: of the SNN after conversion.
+    batch_size: B.
+    learning_rate: peak rate of the source LSTM.
+    snn_learning_rate: peak rate of the SNN.
+    neuron_rate: factor on it for thresholds, leaks, shifts and amplitudes.
+    weight_decay: of weight matrices.
+    label_smoothing: of the cross-entropy.
+    dropout: of the pooled features.
+    rate_penalty: weight of the spike rate in the SNN's loss.
+    augment: of the training inputs: none, rotate (inertial triples) or noise.
+    augment_strength: its standard deviation, radians or units of x.
+    calibration: training examples used to calibrate the conversion.
+    executor: sequential, stacked or wavefront.
+    seed: of the initial weights, the order of examples and dropout.
+  """
+  dataset: str = 'uci_har'
+  data: str = ''
+  frames: int = 1
+  hidden: tuple[int, ...] = (64,)
+  family: str = 'hard'
+  slope: float = 3.0
+  levels: int = 2
+  pooling: tuple[str, ...] = ('mean',)
+  sites: tuple[str, ...] = ('o', 'c')
+  neuron: str = 'lif'
+  shift: str = 'data'
+  granularity: str = 'unit'
+  coupling: str = 'step'
+  num_steps: int = 2
+  surrogate: str = 'triangle'
+  width: float = 1.0
+  epochs: int = 12
+  snn_epochs: int = 4
+  batch_size: int = 64
+  learning_rate: float = 3e-3
+  snn_learning_rate: float = 1e-3
+  neuron_rate: float = 1.0
+  weight_decay: float = 1e-3
+  label_smoothing: float = 0.1
+  dropout: float = 0.3
+  rate_penalty: float = 0.0
+  augment: str = 'rotate'
+  augment_strength: float = 0.2
+  calibration: int = 512
+  executor: str = 'stacked'
+  seed: int = 0
+
+  def model(self) -> Config:
+    """The Config of the source LSTM."""
+    return Config(family=self.family,
+                  slope=self.slope,
+                  levels=self.levels,
+                  pooling=self.pooling,
+                  surrogate=self.surrogate,
+                  width=self.width)
+
+  def conversion(self) -> ConversionConfig:
+    """How the source LSTM becomes spiking."""
+    return ConversionConfig(sites=self.sites,
+                            num_steps=self.num_steps,
+                            neuron=self.neuron,
+                            shift=self.shift,
+                            coupling=self.coupling,
+                            granularity=self.granularity,
+                            surrogate=self.surrogate,
+                            width=self.width)
+
+  def training(self, spiking: bool) -> TrainConfig:
+    """How the source LSTM or the SNN is trained."""
+    return TrainConfig(
+        epochs=self.snn_epochs if spiking else self.epochs,
+        batch_size=self.batch_size,
+        learning_rate=(self.snn_learning_rate
+                       if spiking else self.learning_rate),
+        neuron_rate=self.neuron_rate,
+        weight_decay=self.weight_decay,
+        label_smoothing=self.label_smoothing,
+        dropout=self.dropout,
+        rate_penalty=self.rate_penalty if spiking else 0.0,
+        executor=self.executor,
+        seed=self.seed)
+
+
+PRESETS = {
+    'har': Experiment(),
+    'npz': Experiment(dataset='npz'),
+}
+
+
+def define_flags() -> None:
+  """Defines --preset, --work_dir and one flag for each field."""
+  flags.DEFINE_enum('preset', 'har', sorted(PRESETS), 'Where to start from.')
+  flags.DEFINE_string('work_dir', None, 'Folder to write; made if absent.')
+  define = {
+      int: flags.DEFINE_integer,
+      float: flags.DEFINE_float,
+      str: flags.DEFINE_string,
+  }
+  described = Experiment.__doc__ or ''
+  for field in dataclasses.fields(Experiment):
+    text = described.split(f'    {field.name}: ')[1].split('\n    ')[0]
+    text = ' '.join(text.split())
+    value: Any = field.default
+    if isinstance(value, tuple):
+      flags.DEFINE_list(field.name, None, f'{text} (default of har: '
+                        f'{",".join(map(str, value))})')
+    else:
+      define[type(value)](field.name, None, f'{text} (default of har: {value})')
+
+
+def from_flags() -> Experiment:
+  """The experiment that the command line asks for.
+
+  Raises:
+    ValueError: for a list flag with an entry of the wrong kind.
+  """
+  values = flags.FLAGS
+  changes = {}
+  for field in dataclasses.fields(Experiment):
+    value = values[field.name].value
+    if value is None:
+      continue
+    if isinstance(field.default, tuple):
+      kind = type(field.default[0])
+      try:
+        value = tuple(kind(entry) for entry in value)
+      except ValueError as error:
+        raise ValueError(f'--{field.name}={",".join(value)}: expected a list '
+                         f'of {kind.__name__}.') from error
+    changes[field.name] = value
+  return dataclasses.replace(PRESETS[values.preset], **changes)

@@ -1,0 +1,131 @@
+"""Data sets by name: training, validation and test arrays in memory."""
+
+import hashlib
+import pathlib
+from typing import NamedTuple
+import zipfile
+
+import numpy as np
+
+from experiments.config import Experiment
+from slstm.train import Data
+from slstm.types import check_choice
+from third_party.uci_har import data as uci_har
+
+
+class DataSet(NamedTuple):
+  """Three disjoint sets and the names of the classes."""
+  train: Data
+  validation: Data
+  test: Data
+  classes: tuple[str, ...]
+
+
+def load(experiment: Experiment) -> DataSet:
+  """Loads the data set of an experiment.
+
+  Raises:
+    FileNotFoundError: if a file is absent.
+    ValueError: if a file is corrupt or an array is unusable; names the array
+      and its first offending row.
+  """
+  check_choice('--dataset', experiment.dataset, tuple(_LOADERS))
+  loaded = _LOADERS[experiment.dataset](experiment)
+  sets = {}
+  for name in ('train', 'validation', 'test'):
+    data = getattr(loaded, name)
+    check(data, len(loaded.classes), name)
+    sets[name] = Data(join_frames(data.x, experiment.frames), data.y)
+  return loaded._replace(**sets)
+
+
+def join_frames(x: np.ndarray, frames: int) -> np.ndarray:
+  """[examples, N, D] -> [examples, N / frames, frames D]."""
+  examples, length, features = x.shape
+  if frames < 1 or length % frames:
+    raise ValueError(f'--frames={frames} does not divide the sequence length '
+                     f'{length}.')
+  return x.reshape(examples, length // frames, frames * features)
+
+
+def check(data: Data, num_classes: int, name: str) -> None:
+  """Raises ValueError unless x is [examples, N, D], finite, and y fits it."""
+  x, y = data
+  if x.ndim != 3 or 0 in x.shape:
+    raise ValueError(f'{name}: x has shape {x.shape}; expected [examples, N, D]'
+                     ' with at least one of each.')
+  if y.shape != x.shape[:1]:
+    raise ValueError(f'{name}: y has shape {y.shape} for {len(x)} examples; '
+                     'expected one label each.')
+  bad = np.flatnonzero(~np.isfinite(x).all((1, 2)))
+  if bad.size:
+    raise ValueError(f'{name}: x has a NaN or infinite value in row {bad[0]} '
+                     f'({bad.size} such rows); remove or repair them.')
+  bad = np.flatnonzero((y < 0) | (y >= num_classes))
+  if bad.size:
+    raise ValueError(f'{name}: y is {y[bad[0]]} in row {bad[0]}; expected a '
+                     f'label in 0..{num_classes - 1}.')
+
+
+def digest(dataset: DataSet) -> str:
+  """SHA-256 of all arrays, to tell two data sets apart."""
+  sha = hashlib.sha256()
+  for data in (dataset.train, dataset.validation, dataset.test):
+    for array in data:
+      sha.update(str(array.shape).encode())
+      sha.update(np.ascontiguousarray(array))
+  return sha.hexdigest()
+
+
+def _uci_har(experiment: Experiment) -> DataSet:
+  del experiment
+  splits = uci_har.load_embedded()
+  train, validation = uci_har.validation_split(splits['train'])
+  sets = (Data(split.x, split.y)
+          for split in (train, validation, splits['test']))
+  return DataSet(*sets, classes=uci_har.CLASSES)
+
+
+def _npz(experiment: Experiment) -> DataSet:
+  path = pathlib.Path(experiment.data)
+  if not experiment.data or not path.is_file():
+    raise FileNotFoundError(
+        f'--data={experiment.data}: no such file; expected an .npz with arrays '
+        'x [examples, N, D] and y [examples].')
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      stored = {name: arrays[name] for name in arrays.files}
+  except (ValueError, OSError, zipfile.BadZipFile) as error:
+    raise ValueError(f'--data={path} cannot be read as .npz: {error}. It was '
+                     'left as it is.') from error
+  missing = {'x', 'y'} - set(stored)
+  unknown = set(stored) - {'x', 'y', 'split'}
+  if missing or unknown:
+    raise ValueError(f'--data={path}: missing arrays {sorted(missing)}, unknown '
+                     f'arrays {sorted(unknown)}; expected x, y and, if you '
+                     'choose the split, split.')
+  x, y = stored['x'], stored['y']
+  if not np.issubdtype(y.dtype, np.integer):
+    raise ValueError(f'--data={path}: y has dtype {y.dtype}; expected integers.')
+  if not np.issubdtype(x.dtype, np.number):
+    raise ValueError(f'--data={path}: x has dtype {x.dtype}; expected numbers.')
+  num_classes = int(y.max(initial=0)) + 1
+  whole = Data(x.astype(np.float32), y.astype(np.int32))
+  check(whole, num_classes, str(path))
+  split = stored.get('split', _random_split(len(y)))
+  if split.shape != y.shape or not np.isin(split, (0, 1, 2)).all():
+    raise ValueError(f'--data={path}: split has shape {split.shape}; expected '
+                     'one of 0 (training), 1 (validation), 2 (test) for each of '
+                     f'{len(y)} examples.')
+  sets = (Data(whole.x[split == part], whole.y[split == part])
+          for part in range(3))
+  return DataSet(*sets, classes=tuple(map(str, range(num_classes))))
+
+
+def _random_split(num_examples: int) -> np.ndarray:
+  """A fixed random split, 70 / 15 / 15 %; it mixes whatever groups there are."""
+  place = np.random.default_rng(0).permutation(num_examples) / num_examples
+  return np.digitize(place, (0.70, 0.85))
+
+
+_LOADERS = {'uci_har': _uci_har, 'npz': _npz}

@@ -1,0 +1,132 @@
+"""What the binaries do: each stage reads one work directory and writes one.
+
+A stage that is finished is not run again; one that was killed goes on from its
+last epoch.
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import slstm
+from experiments import augment as augment_lib
+from experiments import data as data_lib
+from experiments import progress
+from experiments import workdir
+from experiments.config import Experiment
+from slstm import checkpoint
+from slstm import encoders
+from slstm import energy
+from slstm import train
+
+Path = pathlib.Path
+
+
+def train_ann(experiment: Experiment, dataset: data_lib.DataSet,
+              work_dir: Path) -> None:
+  """Trains the source LSTM and writes the epoch that validation chose."""
+  digest = data_lib.digest(dataset)
+  if workdir.begin(work_dir, 'train_ann', None, experiment, digest):
+    return
+  config = experiment.model()
+  encoder = encoders.standardising(jnp.asarray(dataset.train.x))
+  params = slstm.init(jax.random.key(experiment.seed),
+                      dataset.train.x.shape[-1], experiment.hidden,
+                      len(dataset.classes), config, encoder)
+  _train(params, config, experiment.training(spiking=False), experiment,
+         dataset, work_dir)
+
+
+def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
+            work_dir: Path) -> None:
+  """Converts a source LSTM; writes the SNN and the report of the fits."""
+  digest = data_lib.digest(dataset)
+  if workdir.begin(work_dir, 'convert', source, experiment, digest):
+    return
+  params, config = checkpoint.load_model(source / 'model')
+  calibration = slstm.calibrate(params, calibration_inputs(experiment, dataset),
+                                config)
+  conversion = slstm.convert(params, calibration, experiment.conversion())
+  checkpoint.save_model(work_dir / 'model', conversion.params,
+                        conversion.config)
+  accuracy, _ = train.evaluate(conversion.params, dataset.validation,
+                               conversion.config)
+  workdir.write_json(work_dir / 'metrics.json', {
+      'validation_accuracy': accuracy,
+      'report': slstm.report_dict(conversion.report)
+  })
+
+
+def train_snn(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
+              work_dir: Path) -> None:
+  """Trains weights, thresholds and leaks of a converted SNN jointly."""
+  digest = data_lib.digest(dataset)
+  if workdir.begin(work_dir, 'train_snn', source, experiment, digest):
+    return
+  params, config = checkpoint.load_model(source / 'model')
+  _train(params, config, experiment.training(spiking=True), experiment, dataset,
+         work_dir)
+
+
+def evaluate(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
+             work_dir: Path) -> None:
+  """Measures a model on the test set: accuracy, operations, energy, spikes."""
+  digest = data_lib.digest(dataset)
+  if workdir.begin(work_dir, 'evaluate', source, experiment, digest):
+    return
+  params, config = checkpoint.load_model(source / 'model')
+  accuracy, loss = train.evaluate(params, dataset.test, config)
+  counts = slstm.count_operations(params, time_major(dataset.test.x), config)
+  workdir.write_json(
+      work_dir / 'metrics.json', {
+          'test_accuracy': accuracy,
+          'test_loss': loss,
+          'test_examples': len(dataset.test.y),
+          'counts': energy.to_dict(counts),
+          'energy': {
+              name: energy.to_dict(energy.ledger(counts, constants))
+              for name, constants in energy.CONSTANTS.items()
+          },
+      })
+
+
+def calibration_inputs(experiment: Experiment,
+                       dataset: data_lib.DataSet) -> np.ndarray:
+  """Training inputs for calibration, evenly spread, time-major [N, B, D]."""
+  x = dataset.train.x
+  rows = np.linspace(0, len(x) - 1, min(experiment.calibration, len(x)))
+  return time_major(x[rows.astype(int)])
+
+
+def time_major(x: np.ndarray) -> np.ndarray:
+  """[examples, N, D] -> [N, examples, D]."""
+  return np.swapaxes(x, 0, 1)
+
+
+def _train(params: slstm.Params, config: slstm.Config,
+           train_config: train.TrainConfig, experiment: Experiment,
+           dataset: data_lib.DataSet, work_dir: Path) -> None:
+  """Trains, saving after every epoch; resumes from the newest save."""
+  saves = work_dir / 'epochs'
+  state = train.initial_state(params, train_config, len(dataset.train.y))
+  history = []
+  if checkpoint.latest_step(saves) is not None:
+    state = checkpoint.restore(saves, state)
+    history = workdir.read_json(work_dir / 'history.json')[:int(state.epoch)]
+  augment = augment_lib.make(experiment.augment, experiment.augment_strength)
+  with progress.training(work_dir.name, train_config,
+                         len(dataset.train.y)) as (on_step, on_epoch):
+    for state, metrics in train.fit(state, dataset.train, dataset.validation,
+                                    config, train_config, augment, on_step):
+      history.append(metrics)
+      workdir.write_json(work_dir / 'history.json', history)
+      checkpoint.save(saves, int(state.epoch), state)
+      on_epoch(metrics)
+  checkpoint.save_model(work_dir / 'model', state.best, config)
+  workdir.write_json(
+      work_dir / 'metrics.json', {
+          'validation_accuracy': float(state.best_accuracy),
+          'history': history,
+      })

@@ -1,0 +1,12 @@
+"""Trains weights, thresholds and leaks of a converted SNN jointly.
+
+  python -m experiments.train_snn --preset=har --source=runs/converted_T2 --work_dir=runs/tuned_T2
+"""
+
+from experiments import main
+from experiments import stages
+
+if __name__ == '__main__':
+  main.source_flag()
+  main.main(lambda experiment, dataset, work_dir: stages.train_snn(
+      experiment, dataset, main.source(), work_dir))

@@ -1,0 +1,96 @@
+"""Work directories: one stage of an experiment each, written once.
+
+  config.json    stage, source, every field of the experiment, data, commit
+  model/         the stage's model, if it makes one
+  metrics.json   its results; written last, so it marks a finished stage
+"""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+from typing import Any
+
+from experiments.config import Experiment
+
+_IDENTITY = ('stage', 'source', 'experiment', 'data_digest')
+
+
+def begin(work_dir: pathlib.Path, stage: str, source: pathlib.Path | None,
+          experiment: Experiment, data_digest: str) -> bool:
+  """Opens a stage's work directory.
+
+  Args:
+    work_dir: made if absent.
+    stage: name of the binary.
+    source: the work directory that the stage reads, if any.
+    experiment: resolved config.
+    data_digest: of the data set.
+
+  Returns:
+    True if the stage has been finished there already.
+
+  Raises:
+    ValueError: if the directory belongs to another stage or experiment.
+  """
+  config = {
+      'stage': stage,
+      'source': source.name if source else None,
+      'experiment': json.loads(json.dumps(dataclasses.asdict(experiment))),
+      'data_digest': data_digest,
+      'commit': commit(),
+  }
+  path = work_dir / 'config.json'
+  if path.exists():
+    found = read_json(path)
+    different = [key for key in _IDENTITY if found.get(key) != config[key]]
+    if 'experiment' in different and isinstance(found['experiment'], dict):
+      different.remove('experiment')
+      different += sorted(name for name, value in config['experiment'].items()
+                          if found['experiment'].get(name) != value)
+    if different:
+      raise ValueError(
+          f'{work_dir} holds another run, different in {", ".join(different)}; '
+          'choose another --work_dir, or remove that one. Nothing was changed.')
+  else:
+    write_json(path, config)
+  return (work_dir / 'metrics.json').exists()
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes JSON in one move, so that a killed run leaves no half file."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_suffix('.partial')
+  partial.write_text(json.dumps(value, indent=2) + '\n', encoding='utf-8')
+  partial.replace(path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """Reads JSON.
+
+  Raises:
+    FileNotFoundError: names the stage that should have written it.
+    ValueError: if it is truncated or not JSON.
+  """
+  if not path.is_file():
+    raise FileNotFoundError(f'{path} is absent; run the stage that writes '
+                            f'{path.parent} first.')
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is truncated or not JSON: {error}. It was left as '
+                     'it is; remove the folder to run its stage anew.') from error
+
+
+def commit() -> str:
+  """The commit of the code, with '-dirty' where files differ from it."""
+  try:
+    result = subprocess.run(['git', 'describe', '--always', '--abbrev=40',
+                             '--dirty', '--exclude=*'],
+                            cwd=pathlib.Path(__file__).parent,
+                            capture_output=True,
+                            text=True,
+                            check=True)
+  except (OSError, subprocess.CalledProcessError):
+    return 'unknown'
+  return result.stdout.strip()

@@ -1,0 +1,354 @@
+"""Training of ANN and SNN: loss, one step, evaluation, and `fit`.
+
+SNN training moves weights, thresholds, leaks, shifts and amplitudes jointly by
+the surrogate gradient; thresholds and leaks move in the unbounded coordinates
+of `neurons.unconstrain`, so that they stay in range without clamping.
+
+`fit` is deterministic: the order of the examples and the dropout masks of an
+epoch depend on the seed and the epoch alone. Saving its `FitState` at the end
+of an epoch and continuing from it gives the parameters of an undisturbed run,
+bit by bit on one machine.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Callable, Iterator, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from slstm import model
+from slstm import neurons
+from slstm import types
+from slstm.types import Array, Config, Params
+
+
+Augment = Callable[[Array, Array], Array]
+
+
+class Data(NamedTuple):
+  """A labelled set: x [examples, N, D] float32 and y [examples] int32."""
+  x: np.ndarray
+  y: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """How to train.
+
+  Attributes:
+    epochs: passes over the training data.
+    batch_size: B; the examples left over in an epoch are dropped.
+    learning_rate: peak rate of AdamW for weights.
+    neuron_rate: factor on it for thresholds, leaks, shifts and amplitudes; 0
+      trains the weights only.
+    warmup: fraction of all steps with a rising rate; a cosine follows.
+    weight_decay: decoupled decay of the weight matrices.
+    clip_norm: largest global norm of a gradient.
+    label_smoothing: in [0, 1).
+    dropout: probability of dropping a pooled feature, in [0, 1).
+    rate_penalty: weight of the mean spike rate of h in the loss, >= 0.
+    average: decay of the moving average of the parameters, in [0, 1); what is
+      validated and kept is the average. 0 keeps the parameters themselves.
+    executor: schedule of the training step.
+    seed: of the order of examples and of dropout.
+  """
+  epochs: int = 20
+  batch_size: int = 64
+  learning_rate: float = 3e-3
+  neuron_rate: float = 1.0
+  warmup: float = 0.1
+  weight_decay: float = 1e-3
+  clip_norm: float = 1.0
+  label_smoothing: float = 0.1
+  dropout: float = 0.0
+  rate_penalty: float = 0.0
+  average: float = 0.99
+  executor: str = 'stacked'
+  seed: int = 0
+
+  def __post_init__(self):
+    for name in ('epochs', 'batch_size'):
+      if getattr(self, name) < 1:
+        raise ValueError(f'TrainConfig.{name} is {getattr(self, name)}; '
+                         'expected >= 1.')
+    for name in ('learning_rate', 'clip_norm'):
+      types.check_positive(f'TrainConfig.{name}', getattr(self, name))
+    for name in ('neuron_rate', 'weight_decay', 'rate_penalty'):
+      if not 0 <= getattr(self, name) < float('inf'):
+        raise ValueError(f'TrainConfig.{name} is {getattr(self, name)}; '
+                         'expected a finite number >= 0.')
+    for name in ('warmup', 'label_smoothing', 'dropout', 'average'):
+      if not 0 <= getattr(self, name) < 1:
+        raise ValueError(f'TrainConfig.{name} is {getattr(self, name)}; '
+                         'expected a number in [0, 1).')
+
+
+class FitState(NamedTuple):
+  """All that `fit` needs to continue after an epoch.
+
+  Attributes:
+    raw: parameters in unbounded coordinates.
+    average: their moving average.
+    opt_state: state of the optimiser.
+    best: constrained parameters of the epoch with the best validation score.
+    best_accuracy: that score, in [0, 1]; -1 before the first epoch.
+    epoch: number of finished epochs.
+  """
+  raw: Params
+  average: Params
+  opt_state: Any
+  best: Params
+  best_accuracy: Array
+  epoch: Array
+
+
+def map_neurons(function: Callable, params: Params) -> Params:
+  """Applies `function` to every Neuron of a tree and leaves the rest."""
+  is_neuron = lambda node: isinstance(node, types.Neuron)
+  return jax.tree.map(lambda node: function(node) if is_neuron(node) else node,
+                      params,
+                      is_leaf=is_neuron)
+
+
+def unconstrain(params: Params) -> Params:
+  """Parameters in the unbounded coordinates of training."""
+  return map_neurons(neurons.unconstrain, params)
+
+
+def constrain(raw: Params) -> Params:
+  """The inverse of `unconstrain`."""
+  return map_neurons(neurons.constrain, raw)
+
+
+def optimiser(config: TrainConfig,
+              num_steps: int) -> optax.GradientTransformation:
+  """AdamW with warm-up and cosine, clipping, and a rate for the neurons.
+
+  Args:
+    config: the rates.
+    num_steps: optimiser steps of the whole training.
+  """
+
+  def adamw(rate):
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, rate, max(1, int(config.warmup * num_steps)), max(2, num_steps))
+    return optax.adamw(schedule,
+                       weight_decay=config.weight_decay,
+                       mask=functools.partial(jax.tree.map,
+                                              lambda leaf: leaf.ndim == 2))
+
+  def labels(params):
+    tags = map_neurons(lambda neuron: jax.tree.map(lambda _: 'neuron', neuron),
+                       jax.tree.map(lambda _: 'weight', params))
+    return tags._replace(
+        encoder=tags.encoder._replace(mean='fixed', std='fixed'))
+
+  return optax.chain(
+      optax.clip_by_global_norm(config.clip_norm),
+      optax.partition(
+          {
+              'weight': adamw(config.learning_rate),
+              'neuron': adamw(config.learning_rate * config.neuron_rate),
+              'fixed': optax.set_to_zero(),
+          }, labels))
+
+
+def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
+  """Cross-entropy of each example with smoothed labels, [B]."""
+  targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]),
+                                smoothing)
+  return optax.softmax_cross_entropy(logits, targets)
+
+
+def spike_rate(record: types.Record) -> Array:
+  """Mean absolute value of h, the rate of its spikes at unit amplitude."""
+  return jnp.mean(jnp.abs(record.state.h))
+
+
+def loss(raw: Params, x: Array, y: Array, key: Array, config: Config,
+         train_config: TrainConfig) -> Array:
+  """Mean cross-entropy of a batch plus rate_penalty * mean |h|.
+
+  Args:
+    raw: unbounded parameters.
+    x: inputs, [N, B, D].
+    y: labels, [B].
+    key: PRNG key of the dropout masks.
+    config: the network.
+    train_config: smoothing, dropout, penalty, executor.
+  """
+  penalised = train_config.rate_penalty > 0
+  params = constrain(raw)
+  output = model.apply(params, x, config, train_config.executor,
+                       spike_rate if penalised else None)
+  logits = output.logits
+  if train_config.dropout:
+    keep = 1.0 - train_config.dropout
+    mask = jax.random.bernoulli(key, keep, output.pooled.shape) / keep
+    logits = model.read_out(params.readout, output.pooled * mask)
+  value = jnp.mean(cross_entropy(logits, y, train_config.label_smoothing))
+  if penalised:
+    rates = jnp.stack([jnp.mean(rate) for rate in output.observed])
+    value += train_config.rate_penalty * jnp.mean(rates)
+  return value
+
+
+@functools.partial(jax.jit,
+                   static_argnames=('config', 'train_config', 'num_steps',
+                                    'augment'),
+                   donate_argnums=0)
+def train_step(moving: tuple[Params, Params, Any],
+               batch: tuple[Array, Array],
+               key: Array,
+               step: Array,
+               config: Config,
+               train_config: TrainConfig,
+               num_steps: int,
+               augment: Augment | None = None) -> tuple[Any, Array]:
+  """One step of the optimiser and of the moving average.
+
+  Args:
+    moving: (raw, average, opt_state); donated.
+    batch: x [N, B, D] and y [B].
+    key: PRNG key of augmentation and dropout.
+    step: number of this step, from 1.
+    config: the network.
+    train_config: how to train.
+    num_steps: of the whole training.
+    augment: maps (key, x) to the x that is trained on.
+
+  Returns:
+    (moving, loss).
+  """
+  (raw, average, opt_state), (x, y) = moving, batch
+  augment_key, dropout_key = jax.random.split(key)
+  if augment:
+    x = augment(augment_key, x)
+  value, gradient = jax.value_and_grad(loss)(raw, x, y, dropout_key, config,
+                                             train_config)
+  updates, opt_state = optimiser(train_config,
+                                 num_steps).update(gradient, opt_state, raw)
+  raw = optax.apply_updates(raw, updates)
+  # A short memory first, or the average would remember the random start.
+  decay = jnp.minimum(train_config.average, step / (step + 9.0))
+  average = optax.incremental_update(raw, average, 1.0 - decay)
+  return (raw, average, opt_state), value
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def predict(params: Params,
+            x: Array,
+            config: Config,
+            executor: str = 'stacked') -> Array:
+  """Logits [B, K] of a batch [N, B, D]."""
+  return model.apply(params, x, config, executor).logits
+
+
+def evaluate(params: Params,
+             data: Data,
+             config: Config,
+             batch_size: int = 256,
+             executor: str = 'stacked') -> tuple[float, float]:
+  """Accuracy in [0, 1] and mean cross-entropy over a set.
+
+  Raises:
+    ValueError: if the set is empty or does not fit the model.
+  """
+  logits = np.concatenate([
+      predict(params, np.swapaxes(x, 0, 1), config, executor)
+      for x in batches(data.x, batch_size)
+  ])
+  accuracy = float(np.mean(np.argmax(logits, -1) == data.y))
+  return accuracy, float(np.mean(cross_entropy(logits, data.y, 0.0)))
+
+
+def batches(x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+  """Consecutive slices of at most batch_size examples."""
+  if not len(x):
+    raise ValueError('batches: x holds no examples.')
+  for start in range(0, len(x), batch_size):
+    yield x[start:start + batch_size]
+
+
+def initial_state(params: Params, train_config: TrainConfig,
+                  num_examples: int) -> FitState:
+  """The state before the first epoch.
+
+  Raises:
+    ValueError: if there are fewer examples than one batch holds.
+  """
+  steps = num_examples // train_config.batch_size * train_config.epochs
+  if not steps:
+    raise ValueError(f'fit: {num_examples} training examples do not fill one '
+                     f'batch of {train_config.batch_size}; lower batch_size.')
+  raw = unconstrain(params)
+  return FitState(raw, raw,
+                  optimiser(train_config, steps).init(raw), params,
+                  jnp.asarray(-1.0), jnp.asarray(0))
+
+
+def fit(
+    state: FitState,
+    train: Data,
+    validation: Data,
+    config: Config,
+    train_config: TrainConfig,
+    augment: Augment | None = None,
+    on_step: Callable[[int, float], None] = lambda step, value: None
+) -> Iterator[tuple[FitState, dict[str, float]]]:
+  """Trains from `state` on; yields (state, metrics) after every epoch.
+
+  Args:
+    state: from `initial_state`, or one that an earlier run yielded.
+    train: training set.
+    validation: chooses the best epoch; never the test set.
+    config: the network.
+    train_config: how to train.
+    augment: maps (key, x [N, B, D]) to the x that is trained on.
+    on_step: called with the number of finished steps and the loss.
+
+  Yields:
+    The state to save, and the epoch's training loss, validation accuracy and
+    validation loss.
+
+  Raises:
+    FloatingPointError: if the loss stops being finite; names the step.
+  """
+  size = train_config.batch_size
+  per_epoch = len(train.y) // size
+  total = per_epoch * train_config.epochs
+  for epoch in range(int(state.epoch), train_config.epochs):
+    moving = jax.tree.map(jnp.copy,
+                          (state.raw, state.average, state.opt_state))
+    epoch_key = jax.random.fold_in(jax.random.key(train_config.seed), epoch)
+    order_key, noise_key = jax.random.split(epoch_key)
+    order = np.asarray(jax.random.permutation(order_key, len(train.y)))
+    losses = []
+    for index in range(per_epoch):
+      rows = order[index * size:(index + 1) * size]
+      step = epoch * per_epoch + index + 1
+      moving, value = train_step(
+          moving, (np.swapaxes(train.x[rows], 0, 1), train.y[rows]),
+          jax.random.fold_in(noise_key, index), jnp.asarray(step), config,
+          train_config, total, augment)
+      losses.append(float(value))
+      if not np.isfinite(losses[-1]):
+        raise FloatingPointError(
+            f'fit: the loss of step {step} is {losses[-1]}; lower the learning '
+            'rate or check the inputs.')
+      on_step(step, losses[-1])
+    params = constrain(moving[1])
+    accuracy, validation_loss = evaluate(params, validation, config)
+    better = accuracy > state.best_accuracy
+    state = FitState(*moving, params if better else state.best,
+                     jnp.asarray(accuracy) if better else state.best_accuracy,
+                     jnp.asarray(epoch + 1))
+    yield state, {
+        'epoch': epoch + 1,
+        'loss': float(np.mean(losses)),
+        'validation_accuracy': accuracy,
+        'validation_loss': validation_loss,
+    }
