@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from slstm.train import Augment
-from slstm.types import Array
-from slstm.types import check_choice
+from slstm.types import Array, check_choice
 
 
 def make(name: str, strength: float) -> Augment | None:
@@ -36,8 +35,9 @@ def rotate(key: Array, x: Array, strength: float) -> Array:
   """
   length, batch, features = x.shape
   if features % 3:
-    raise ValueError(f'--augment=rotate: {features} features are not triples of '
-                     'axes; use it on inertial data.')
+    raise ValueError(
+        f'--augment=rotate: {features} features are not triples of '
+        'axes; use it on inertial data.')
   vector = strength * jax.random.normal(key, (batch, 3), x.dtype)
   angle = jnp.linalg.norm(vector, axis=-1).reshape(batch, 1, 1)
   a, b, c = jnp.moveaxis(vector, -1, 0) / jnp.maximum(angle.ravel(), 1e-12)

@@ -106,18 +106,17 @@ class Experiment:
 
   def training(self, spiking: bool) -> TrainConfig:
     """How the source LSTM or the SNN is trained."""
-    return TrainConfig(
-        epochs=self.snn_epochs if spiking else self.epochs,
-        batch_size=self.batch_size,
-        learning_rate=(self.snn_learning_rate
-                       if spiking else self.learning_rate),
-        neuron_rate=self.neuron_rate,
-        weight_decay=self.weight_decay,
-        label_smoothing=self.label_smoothing,
-        dropout=self.dropout,
-        rate_penalty=self.rate_penalty if spiking else 0.0,
-        executor=self.executor,
-        seed=self.seed)
+    return TrainConfig(epochs=self.snn_epochs if spiking else self.epochs,
+                       batch_size=self.batch_size,
+                       learning_rate=(self.snn_learning_rate
+                                      if spiking else self.learning_rate),
+                       neuron_rate=self.neuron_rate,
+                       weight_decay=self.weight_decay,
+                       label_smoothing=self.label_smoothing,
+                       dropout=self.dropout,
+                       rate_penalty=self.rate_penalty if spiking else 0.0,
+                       executor=self.executor,
+                       seed=self.seed)
 
 
 PRESETS = {
@@ -130,7 +129,7 @@ def define_flags() -> None:
   """Defines --preset, --work_dir and one flag for each field."""
   flags.DEFINE_enum('preset', 'har', sorted(PRESETS), 'Where to start from.')
   flags.DEFINE_string('work_dir', None, 'Folder to write; made if absent.')
-  define = {
+  define: dict[type, Any] = {
       int: flags.DEFINE_integer,
       float: flags.DEFINE_float,
       str: flags.DEFINE_string,
@@ -141,8 +140,9 @@ def define_flags() -> None:
     text = ' '.join(text.split())
     value: Any = field.default
     if isinstance(value, tuple):
-      flags.DEFINE_list(field.name, None, f'{text} (default of har: '
-                        f'{",".join(map(str, value))})')
+      flags.DEFINE_list(
+          field.name, None, f'{text} (default of har: '
+          f'{",".join(map(str, value))})')
     else:
       define[type(value)](field.name, None, f'{text} (default of har: {value})')
 
@@ -154,7 +154,7 @@ def from_flags() -> Experiment:
     ValueError: for a list flag with an entry of the wrong kind.
   """
   values = flags.FLAGS
-  changes = {}
+  changes: dict[str, Any] = {}
   for field in dataclasses.fields(Experiment):
     value = values[field.name].value
     if value is None:

@@ -1,6 +1,8 @@
-"""Converts a trained source LSTM to an SNN, without training it.
+r"""Converts a trained source LSTM to an SNN, without training it.
 
-  python -m experiments.convert --preset=har --source=runs/hard --num_steps=2 --work_dir=runs/converted_T2
+  python -m experiments.convert --preset=har \
+    --source=runs/hard --num_steps=2 \
+    --work_dir=runs/converted_T2
 """
 
 from experiments import main

@@ -31,12 +31,14 @@ def load(experiment: Experiment) -> DataSet:
   """
   check_choice('--dataset', experiment.dataset, tuple(_LOADERS))
   loaded = _LOADERS[experiment.dataset](experiment)
-  sets = {}
-  for name in ('train', 'validation', 'test'):
-    data = getattr(loaded, name)
+
+  def prepare(data: Data, name: str) -> Data:
     check(data, len(loaded.classes), name)
-    sets[name] = Data(join_frames(data.x, experiment.frames), data.y)
-  return loaded._replace(**sets)
+    return Data(join_frames(data.x, experiment.frames), data.y)
+
+  return DataSet(prepare(loaded.train, 'train'),
+                 prepare(loaded.validation, 'validation'),
+                 prepare(loaded.test, 'test'), loaded.classes)
 
 
 def join_frames(x: np.ndarray, frames: int) -> np.ndarray:
@@ -73,17 +75,16 @@ def digest(dataset: DataSet) -> str:
   for data in (dataset.train, dataset.validation, dataset.test):
     for array in data:
       sha.update(str(array.shape).encode())
-      sha.update(np.ascontiguousarray(array))
+      sha.update(np.ascontiguousarray(array).tobytes())
   return sha.hexdigest()
 
 
 def _uci_har(experiment: Experiment) -> DataSet:
   del experiment
   splits = uci_har.load_embedded()
-  train, validation = uci_har.validation_split(splits['train'])
-  sets = (Data(split.x, split.y)
-          for split in (train, validation, splits['test']))
-  return DataSet(*sets, classes=uci_har.CLASSES)
+  chosen = (*uci_har.validation_split(splits['train']), splits['test'])
+  train, validation, test = (Data(part.x, part.y) for part in chosen)
+  return DataSet(train, validation, test, uci_har.CLASSES)
 
 
 def _npz(experiment: Experiment) -> DataSet:
@@ -93,7 +94,7 @@ def _npz(experiment: Experiment) -> DataSet:
         f'--data={experiment.data}: no such file; expected an .npz with arrays '
         'x [examples, N, D] and y [examples].')
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
       stored = {name: arrays[name] for name in arrays.files}
   except (ValueError, OSError, zipfile.BadZipFile) as error:
     raise ValueError(f'--data={path} cannot be read as .npz: {error}. It was '
@@ -101,12 +102,14 @@ def _npz(experiment: Experiment) -> DataSet:
   missing = {'x', 'y'} - set(stored)
   unknown = set(stored) - {'x', 'y', 'split'}
   if missing or unknown:
-    raise ValueError(f'--data={path}: missing arrays {sorted(missing)}, unknown '
-                     f'arrays {sorted(unknown)}; expected x, y and, if you '
-                     'choose the split, split.')
+    raise ValueError(
+        f'--data={path}: missing arrays {sorted(missing)}, unknown '
+        f'arrays {sorted(unknown)}; expected x, y and, if you '
+        'choose the split, split.')
   x, y = stored['x'], stored['y']
   if not np.issubdtype(y.dtype, np.integer):
-    raise ValueError(f'--data={path}: y has dtype {y.dtype}; expected integers.')
+    raise ValueError(f'--data={path}: y has dtype {y.dtype}; expected '
+                     'integers.')
   if not np.issubdtype(x.dtype, np.number):
     raise ValueError(f'--data={path}: x has dtype {x.dtype}; expected numbers.')
   num_classes = int(y.max(initial=0)) + 1
@@ -114,16 +117,17 @@ def _npz(experiment: Experiment) -> DataSet:
   check(whole, num_classes, str(path))
   split = stored.get('split', _random_split(len(y)))
   if split.shape != y.shape or not np.isin(split, (0, 1, 2)).all():
-    raise ValueError(f'--data={path}: split has shape {split.shape}; expected '
-                     'one of 0 (training), 1 (validation), 2 (test) for each of '
-                     f'{len(y)} examples.')
-  sets = (Data(whole.x[split == part], whole.y[split == part])
-          for part in range(3))
-  return DataSet(*sets, classes=tuple(map(str, range(num_classes))))
+    raise ValueError(
+        f'--data={path}: split has shape {split.shape}; expected '
+        'one of 0 (training), 1 (validation), 2 (test) for each of '
+        f'{len(y)} examples.')
+  train, validation, test = (
+      Data(whole.x[split == part], whole.y[split == part]) for part in range(3))
+  return DataSet(train, validation, test, tuple(map(str, range(num_classes))))
 
 
 def _random_split(num_examples: int) -> np.ndarray:
-  """A fixed random split, 70 / 15 / 15 %; it mixes whatever groups there are."""
+  """A fixed random split, 70 / 15 / 15 %; it mixes any groups there are."""
   place = np.random.default_rng(0).permutation(num_examples) / num_examples
   return np.digitize(place, (0.70, 0.85))
 

@@ -1,6 +1,8 @@
-"""Measures a model on the test set: accuracy, spikes, operations, energy.
+r"""Measures a model on the test set: accuracy, spikes, operations, energy.
 
-  python -m experiments.evaluate --preset=har --source=runs/tuned_T2 --work_dir=runs/tuned_T2_test
+  python -m experiments.evaluate --preset=har \
+    --source=runs/tuned_T2 --num_steps=2 \
+    --work_dir=runs/tuned_T2_test
 """
 
 from experiments import main

@@ -37,8 +37,10 @@ def training(
     def on_epoch(metrics: dict) -> None:
       bar.update(task, accuracy=metrics['validation_accuracy'])
       if not bar.console.is_terminal:
-        print(f'{name}: epoch {metrics["epoch"]}/{config.epochs}  '
-              f'loss {metrics["loss"]:.3f}  '
-              f'validation {metrics["validation_accuracy"]:.1%}', flush=True)
+        print(
+            f'{name}: epoch {metrics["epoch"]}/{config.epochs}  '
+            f'loss {metrics["loss"]:.3f}  '
+            f'validation {metrics["validation_accuracy"]:.1%}',
+            flush=True)
 
     yield on_step, on_epoch

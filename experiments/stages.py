@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import slstm
 from experiments import augment as augment_lib
 from experiments import data as data_lib
 from experiments import progress
 from experiments import workdir
 from experiments.config import Experiment
+import slstm
 from slstm import checkpoint
 from slstm import encoders
 from slstm import energy
@@ -53,10 +53,11 @@ def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
                         conversion.config)
   accuracy, _ = train.evaluate(conversion.params, dataset.validation,
                                conversion.config)
-  workdir.write_json(work_dir / 'metrics.json', {
-      'validation_accuracy': accuracy,
-      'report': slstm.report_dict(conversion.report)
-  })
+  workdir.write_json(
+      work_dir / 'metrics.json', {
+          'validation_accuracy': accuracy,
+          'report': slstm.report_dict(conversion.report)
+      })
 
 
 def train_snn(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
@@ -125,8 +126,7 @@ def _train(params: slstm.Params, config: slstm.Config,
       checkpoint.save(saves, int(state.epoch), state)
       on_epoch(metrics)
   checkpoint.save_model(work_dir / 'model', state.best, config)
-  workdir.write_json(
-      work_dir / 'metrics.json', {
-          'validation_accuracy': float(state.best_accuracy),
-          'history': history,
-      })
+  workdir.write_json(work_dir / 'metrics.json', {
+      'validation_accuracy': float(state.best_accuracy),
+      'history': history,
+  })

@@ -157,10 +157,14 @@ def _observe(record: Record) -> tuple[Sites, Array]:
 def sizes(params: Params, num_elements: int) -> dict[str, Any]:
   """The sizes of a network: N, D, the H of each layer, K, and parameters."""
   return {
-      'elements': num_elements,
-      'features': int(params.encoder.mean.shape[0]),
+      'elements':
+          num_elements,
+      'features':
+          int(params.encoder.mean.shape[0]),
       'hidden': [int(layer.u.i.shape[0]) for layer in params.layers],
-      'classes': int(params.readout.b.shape[0]),
-      'parameters': sum(leaf.size for leaf in jax.tree.leaves(
-          (params.layers, params.readout))),
+      'classes':
+          int(params.readout.b.shape[0]),
+      'parameters':
+          sum(leaf.size
+              for leaf in jax.tree.leaves((params.layers, params.readout))),
   }

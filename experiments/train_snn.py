@@ -1,6 +1,8 @@
-"""Trains weights, thresholds and leaks of a converted SNN jointly.
+r"""Trains weights, thresholds and leaks of a converted SNN jointly.
 
-  python -m experiments.train_snn --preset=har --source=runs/converted_T2 --work_dir=runs/tuned_T2
+  python -m experiments.train_snn --preset=har \
+    --source=runs/converted_T2 --num_steps=2 \
+    --work_dir=runs/tuned_T2
 """
 
 from experiments import main

@@ -78,15 +78,17 @@ def read_json(path: pathlib.Path) -> Any:
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
-    raise ValueError(f'{path} is truncated or not JSON: {error}. It was left as '
-                     'it is; remove the folder to run its stage anew.') from error
+    raise ValueError(
+        f'{path} is truncated or not JSON: {error}. It was left as '
+        'it is; remove the folder to run its stage anew.') from error
 
 
 def commit() -> str:
   """The commit of the code, with '-dirty' where files differ from it."""
   try:
-    result = subprocess.run(['git', 'describe', '--always', '--abbrev=40',
-                             '--dirty', '--exclude=*'],
+    result = subprocess.run([
+        'git', 'describe', '--always', '--abbrev=40', '--dirty', '--exclude=*'
+    ],
                             cwd=pathlib.Path(__file__).parent,
                             capture_output=True,
                             text=True,

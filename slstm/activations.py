@@ -58,7 +58,7 @@ def squash(site: str, d: Array, config: types.Config) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def quantise(d: Array, levels: int, low: float) -> Array:
-  """clip(floor(Q d + 1/2) / Q, low, 1), with the gradient of clip(d, low, 1)."""
+  """clip(floor(Q d + 1/2) / Q, low, 1), with the gradient of the clip."""
   return jnp.clip(jnp.floor(levels * d + 0.5) / levels, low, 1.0)
 
 

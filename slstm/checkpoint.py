@@ -23,7 +23,7 @@ from slstm.types import (Config, Encoder, Gates, Layer, Neuron, Params, Readout,
                          Sites)
 
 _CONFIG = 'model.json'
-_CHILDREN = {
+_CHILDREN: dict[Any, dict[str, Any]] = {
     Params: {
         'encoder': Encoder,
         'readout': Readout
@@ -98,9 +98,9 @@ def read(directory: str | pathlib.Path) -> dict[str, np.ndarray]:
       return manager.restore(step, args=ocp.args.StandardRestore())
     except (ValueError, KeyError, TypeError, OSError) as error:
       raise ValueError(
-          f'checkpoint {pathlib.Path(directory) / str(step)} cannot be read: it '
-          'is truncated or corrupt. It was left as it is; restore it from a '
-          f'copy, or remove it to fall back to the step before. ({error})'
+          f'checkpoint {pathlib.Path(directory) / str(step)} cannot be read: '
+          'it is truncated or corrupt. It was left as it is; restore it from '
+          f'a copy, or remove it to fall back to the step before. ({error})'
       ) from error
 
 

@@ -68,10 +68,10 @@ def run(layers: Sequence[Layer],
   types.check_choice('executor', executor, tuple(EXECUTORS))
   if executor == 'wavefront' and config.coupling == 'rate':
     raise ValueError(
-        "executor 'wavefront' cannot run coupling 'rate': the cell state of an "
-        'element needs all T steps of its gates, so no step of element n can '
-        "start before element n-1 has ended. Use executor 'stacked' or coupling "
-        "'step'.")
+        "executor 'wavefront' cannot run coupling 'rate': the cell state of "
+        'an element needs all T steps of its gates, so no step of element n '
+        "can start before element n-1 has ended. Use executor 'stacked' or "
+        "coupling 'step'.")
   slots = 1 if config.coupling == 'rate' else config.num_steps
   _check_shapes(layers, x, slots)
   if state is None:
@@ -115,7 +115,7 @@ def _input_product(layer: Layer, x: Array) -> Array:
   return x @ cells.fuse(layer.w) + cells.fuse(layer.b).reshape(1, 1, 1, -1)
 
 
-def _layer_by_layer(run_layer, layers, x, state, config, observe) -> Run:
+def _layer_by_layer(run_layer, layers, x, state, config, observe):
   """Runs whole layers one after the other."""
   final, observed = [], []
   for layer, layer_state in zip(layers, state):
@@ -181,7 +181,7 @@ def _stacked(layer, zx, state, config, observe):
   return jax.lax.scan(element, state, zx)
 
 
-def _wavefront(layers, x, state, config, observe) -> Run:
+def _wavefront(layers, x, state, config, observe):
   """All layers along the anti-diagonals n + t + layer = k."""
   slots, batch = state[0].h.shape[:2]
   num_elements = x.shape[0]
@@ -246,7 +246,7 @@ def _skew(zx: Array, slots: int, num_diagonals: int) -> Array:
 
 
 def _unskew(diagonals: Array, layer: int, num_elements: int) -> Array:
-  """[diagonals, T, ...] -> [N, T, ...] with out[n, t] = in[n + t + layer, t]."""
+  """[diagonals, T, ...] -> [N, T, ...]: out[n, t] = in[n + t + layer, t]."""
   columns = [
       diagonals[t + layer:t + layer + num_elements, t]
       for t in range(diagonals.shape[1])
@@ -254,7 +254,7 @@ def _unskew(diagonals: Array, layer: int, num_elements: int) -> Array:
   return jnp.stack(columns, axis=1)
 
 
-EXECUTORS = {
+EXECUTORS: dict[str, Callable[..., Run]] = {
     'sequential': functools.partial(_layer_by_layer, _sequential),
     'stacked': functools.partial(_layer_by_layer, _stacked),
     'wavefront': _wavefront,

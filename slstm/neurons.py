@@ -97,7 +97,7 @@ def staircase(neuron: Neuron,
 
 
 def align(parameter: Array, like: Array) -> Array:
-  """Adds leading axes to a [] or [H] parameter until it broadcasts with [..., H].
+  """Adds leading axes to a [] or [H] parameter, to broadcast with [..., H].
 
   Raises:
     ValueError: if the parameter is neither a scalar nor one value a unit.

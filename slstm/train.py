@@ -24,7 +24,6 @@ from slstm import neurons
 from slstm import types
 from slstm.types import Array, Config, Params
 
-
 Augment = Callable[[Array, Array], Array]
 
 
@@ -140,9 +139,10 @@ def optimiser(config: TrainConfig,
                        mask=functools.partial(jax.tree.map,
                                               lambda leaf: leaf.ndim == 2))
 
-  def labels(params):
-    tags = map_neurons(lambda neuron: jax.tree.map(lambda _: 'neuron', neuron),
-                       jax.tree.map(lambda _: 'weight', params))
+  def labels(params: Params) -> Params:
+    tags: Any = map_neurons(
+        lambda neuron: jax.tree.map(lambda _: 'neuron', neuron),
+        jax.tree.map(lambda _: 'weight', params))
     return tags._replace(
         encoder=tags.encoder._replace(mean='fixed', std='fixed'))
 
@@ -262,7 +262,8 @@ def evaluate(params: Params,
       for x in batches(data.x, batch_size)
   ])
   accuracy = float(np.mean(np.argmax(logits, -1) == data.y))
-  return accuracy, float(np.mean(cross_entropy(logits, data.y, 0.0)))
+  losses = cross_entropy(jnp.asarray(logits), jnp.asarray(data.y), 0.0)
+  return accuracy, float(jnp.mean(losses))
 
 
 def batches(x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
@@ -321,8 +322,7 @@ def fit(
   per_epoch = len(train.y) // size
   total = per_epoch * train_config.epochs
   for epoch in range(int(state.epoch), train_config.epochs):
-    moving = jax.tree.map(jnp.copy,
-                          (state.raw, state.average, state.opt_state))
+    moving = jax.tree.map(jnp.copy, (state.raw, state.average, state.opt_state))
     epoch_key = jax.random.fold_in(jax.random.key(train_config.seed), epoch)
     order_key, noise_key = jax.random.split(epoch_key)
     order = np.asarray(jax.random.permutation(order_key, len(train.y)))
@@ -340,12 +340,15 @@ def fit(
             f'fit: the loss of step {step} is {losses[-1]}; lower the learning '
             'rate or check the inputs.')
       on_step(step, losses[-1])
-    params = constrain(moving[1])
+    raw, average, opt_state = moving
+    params = constrain(average)
     accuracy, validation_loss = evaluate(params, validation, config)
-    better = accuracy > state.best_accuracy
-    state = FitState(*moving, params if better else state.best,
-                     jnp.asarray(accuracy) if better else state.best_accuracy,
-                     jnp.asarray(epoch + 1))
+    if accuracy > state.best_accuracy:
+      state = state._replace(best=params, best_accuracy=jnp.asarray(accuracy))
+    state = state._replace(raw=raw,
+                           average=average,
+                           opt_state=opt_state,
+                           epoch=jnp.asarray(epoch + 1))
     yield state, {
         'epoch': epoch + 1,
         'loss': float(np.mean(losses)),

@@ -173,7 +173,7 @@ class Config:
       check_choice('Config.pooling', name, ('last', 'mean', 'max'))
 
 
-def check_choice(what: str, value: Any, choices) -> None:
+def check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
   """Raises ValueError unless `value` is one of `choices`."""
   if value not in choices:
     raise ValueError(f'{what} is {value!r}; expected one of '

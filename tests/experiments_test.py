@@ -1,0 +1,257 @@
+"""The binaries as a user runs them, on a small data set of the user's own."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import augment
+from experiments import config as config_lib
+from experiments import data as data_lib
+from experiments import workdir
+from slstm import checkpoint
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SMALL = ('--preset=npz', '--hidden=6', '--epochs=2', '--snn_epochs=1',
+         '--batch_size=8', '--calibration=32', '--augment=none')
+
+
+def arrays(examples=80):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(examples, 4, 3)).astype(np.float32)
+  return {'x': x, 'y': (x[:, :, 0].sum(1) > 0).astype(np.int64)}
+
+
+@pytest.fixture(scope='module', name='npz')
+def _npz(tmp_path_factory):
+  path = tmp_path_factory.mktemp('data') / 'mine.npz'
+  np.savez(path, **arrays())
+  return path
+
+
+def command(binary, *flags):
+  return [sys.executable, '-m', f'experiments.{binary}', *map(str, flags)]
+
+
+def call(binary, *flags):
+  """Runs a binary; returns (status, what it printed)."""
+  done = subprocess.run(command(binary, *flags),
+                        cwd=ROOT,
+                        capture_output=True,
+                        text=True,
+                        check=False,
+                        timeout=300)
+  return done.returncode, done.stdout + done.stderr
+
+
+def must(binary, *flags):
+  status, printed = call(binary, *flags)
+  assert status == 0, printed
+  return printed
+
+
+def metrics(folder):
+  return json.loads((folder / 'metrics.json').read_text())
+
+
+def test_every_binary_in_turn(npz, tmp_path):
+  mine = (*SMALL, f'--data={npz}')
+  must('train_ann', *mine, f'--work_dir={tmp_path / "hard"}')
+  must('convert', *mine, '--num_steps=2', f'--source={tmp_path / "hard"}',
+       f'--work_dir={tmp_path / "converted_T2"}')
+  must('train_snn', *mine, '--num_steps=2',
+       f'--source={tmp_path / "converted_T2"}',
+       f'--work_dir={tmp_path / "tuned_T2"}')
+  must('evaluate', *mine, '--num_steps=2', f'--source={tmp_path / "tuned_T2"}',
+       f'--work_dir={tmp_path / "tuned_T2_test"}')
+  printed = must('report', f'--work_dir={tmp_path}')
+  assert 'standard' in printed  # reported as missing
+  params, config = checkpoint.load_model(tmp_path / 'tuned_T2' / 'model')
+  assert config.num_steps == 2
+  assert params.layers[0].neurons.present == ('o', 'c')
+  result = metrics(tmp_path / 'tuned_T2_test')
+  assert 0 <= result['test_accuracy'] <= 1
+  config = json.loads((tmp_path / 'tuned_T2' / 'config.json').read_text())
+  assert config['experiment']['num_steps'] == 2
+  assert config['source'] == 'converted_T2'
+  assert len(config['data_digest']) == 64
+
+  # A finished stage is left alone, and another one is not written over it.
+  before = (tmp_path / 'hard' / 'metrics.json').stat().st_mtime_ns
+  must('train_ann', *mine, f'--work_dir={tmp_path / "hard"}')
+  assert (tmp_path / 'hard' / 'metrics.json').stat().st_mtime_ns == before
+  status, printed = call('train_ann', *mine, '--seed=1',
+                         f'--work_dir={tmp_path / "hard"}')
+  assert status == 1
+  assert 'different in seed' in printed
+  assert 'Traceback' not in printed
+
+
+def test_killed_training_ends_in_the_same_parameters(npz, tmp_path):
+  """Kill -9 after a saved epoch and in the middle of the next one."""
+  mine = (*SMALL, f'--data={npz}', '--epochs=400', '--dropout=0.3')
+  undisturbed, killed = tmp_path / 'undisturbed', tmp_path / 'killed'
+  must('train_ann', *mine, f'--work_dir={undisturbed}')
+  with subprocess.Popen(command('train_ann', *mine, f'--work_dir={killed}'),
+                        cwd=ROOT,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL) as process:
+    limit = time.monotonic() + 120
+    while not (killed / 'epochs' / '3').exists():
+      assert process.poll() is None and time.monotonic() < limit
+      time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+  assert not (killed / 'metrics.json').exists(), 'it ended before the kill'
+  must('train_ann', *mine, f'--work_dir={killed}')
+  assert metrics(killed) == metrics(undisturbed)
+  expected = checkpoint.read(undisturbed / 'epochs')
+  found = checkpoint.read(killed / 'epochs')
+  assert found.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize('flags, message', [
+    (('--colour=red',), "Unknown command line flag 'colour'"),
+    (('--hidden=6,six',), 'expected a list of int'),
+    (('--preset=npz',), 'no such file'),
+    (('stray',), 'unexpected arguments: stray'),
+])
+def test_bad_flags_are_named(flags, message, tmp_path):
+  status, printed = call('train_ann', f'--work_dir={tmp_path / "w"}', *flags)
+  assert status == 1
+  assert message in printed
+  assert 'Traceback' not in printed
+
+
+def test_absent_source_is_named(npz, tmp_path):
+  status, printed = call('evaluate', *SMALL, f'--data={npz}',
+                         f'--source={tmp_path / "nowhere"}',
+                         f'--work_dir={tmp_path / "test"}')
+  assert status == 1
+  assert 'nowhere' in printed and 'Traceback' not in printed
+
+
+def load(path, **changes):
+  fields = {'data': str(path), **changes}
+  return data_lib.load(dataclasses.replace(config_lib.PRESETS['npz'], **fields))
+
+
+@pytest.mark.parametrize('change, message', [
+    ({
+        'dataset': 'iris'
+    }, '--dataset'),
+    ({
+        'frames': 3
+    }, 'does not divide the sequence length 4'),
+    ({
+        'data': 'nowhere.npz'
+    }, 'nowhere.npz: no such file'),
+])
+def test_bad_choice_of_data_is_named(npz, change, message):
+  with pytest.raises((ValueError, OSError), match=message):
+    load(npz, **change)
+
+
+def test_own_arrays_are_split_once_and_completely(npz):
+  dataset = load(npz)
+  assert [len(dataset.train.y),
+          len(dataset.validation.y),
+          len(dataset.test.y)] == [56, 12, 12]
+  parts = np.concatenate(
+      [dataset.train.x, dataset.validation.x, dataset.test.x])
+  order = lambda x: x[np.lexsort(x.reshape(len(x), -1).T)]
+  np.testing.assert_array_equal(order(parts), order(arrays()['x']))
+  assert data_lib.digest(load(npz)) == data_lib.digest(dataset)
+
+
+def test_own_split_is_respected_and_frames_are_joined(tmp_path):
+  mine = arrays(6)
+  path = tmp_path / 'mine.npz'
+  np.savez(path, **mine, split=[0, 2, 1, 0, 1, 2])
+  dataset = load(path, frames=2)
+  np.testing.assert_array_equal(dataset.validation.y, mine['y'][[2, 4]])
+  assert dataset.test.x.shape == (2, 2, 6)
+  np.testing.assert_array_equal(dataset.test.x[0, 1], mine['x'][1, 2:].ravel())
+
+
+@pytest.mark.parametrize('name, value, message', [
+    ('x', np.zeros((80, 4), np.float32), r'x has shape \(80, 4\)'),
+    ('x', np.zeros((0, 4, 3), np.float32), 'x has shape'),
+    ('x', np.full((80, 4, 3), 'a'), 'x has dtype'),
+    ('y', np.zeros(79, int), r'y has shape \(79,\)'),
+    ('y', np.zeros(80), 'y has dtype'),
+    ('y', np.where(np.arange(80) == 7, -1, 0), 'y is -1 in row 7'),
+    ('split', np.full(80, 3), 'split'),
+    ('split', np.zeros(79, int), 'split'),
+    ('z', np.zeros(1), "unknown arrays .'z'"),
+])
+def test_bad_arrays_are_named(name, value, message, tmp_path):
+  path = tmp_path / 'bad.npz'
+  np.savez(path, **{**arrays(), name: value})
+  with pytest.raises(ValueError, match=message):
+    load(path)
+
+
+def test_nan_is_named_by_row(tmp_path):
+  mine = arrays()
+  mine['x'][5, 2, 1] = np.nan
+  mine['x'][9, 0, 0] = np.inf
+  path = tmp_path / 'bad.npz'
+  np.savez(path, **mine)
+  with pytest.raises(ValueError, match=r'row 5 \(2 such rows\)'):
+    load(path)
+
+
+def test_truncated_npz_is_named_and_left(npz, tmp_path):
+  path = tmp_path / 'cut.npz'
+  path.write_bytes(npz.read_bytes()[:500])
+  with pytest.raises(ValueError, match='cut.npz cannot be read'):
+    load(path)
+  assert path.stat().st_size == 500
+
+
+def test_rotation_keeps_norms_and_angles_between_sensors():
+  x = np.random.default_rng(0).normal(size=(5, 4, 6)).astype(np.float32)
+  turned = np.asarray(augment.rotate(jax.random.key(0), x, 0.5))
+  dots = lambda a: np.einsum('nbki,nbli->nbkl', *[a.reshape(5, 4, 2, 3)] * 2)
+  np.testing.assert_allclose(dots(turned), dots(x), atol=1e-5)
+  assert np.abs(turned - x).max() > 0.1
+  # One rotation an example: the matrix found from one element fits all others.
+  for b in range(4):
+    a, c = x[:, b].reshape(-1, 3), turned[:, b].reshape(-1, 3)
+    matrix = np.linalg.lstsq(a, c, rcond=None)[0]
+    np.testing.assert_allclose(a @ matrix, c, atol=1e-5)
+    assert np.linalg.det(matrix) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_augmentations_are_refused_by_name():
+  assert augment.make('none', 0.0) is None
+  with pytest.raises(ValueError, match='--augment '):
+    augment.make('spin', 1.0)
+  with pytest.raises(ValueError, match='--augment_strength'):
+    augment.make('noise', 0.0)
+  with pytest.raises(ValueError, match='triples'):
+    augment.rotate(None, np.zeros((1, 1, 4)), 1.0)
+
+
+def test_corrupt_json_is_named(tmp_path):
+  (tmp_path / 'config.json').write_text('{"stage": ')
+  with pytest.raises(ValueError, match='config.json is truncated'):
+    workdir.begin(tmp_path, 'train_ann', None, config_lib.PRESETS['npz'], '')
+  with pytest.raises(FileNotFoundError, match='run the stage'):
+    workdir.read_json(tmp_path / 'metrics.json')
+
+
+def test_every_field_is_documented_as_a_flag():
+  _, printed = call('train_ann', '--helpfull')
+  for field in dataclasses.fields(config_lib.Experiment):
+    assert f'--{field.name}' in printed
