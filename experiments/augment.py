@@ -40,7 +40,8 @@ def rotate(key: Array, x: Array, strength: float) -> Array:
         'axes; use it on inertial data.')
   vector = strength * jax.random.normal(key, (batch, 3), x.dtype)
   angle = jnp.linalg.norm(vector, axis=-1).reshape(batch, 1, 1)
-  a, b, c = jnp.moveaxis(vector, -1, 0) / jnp.maximum(angle.ravel(), 1e-12)
+  axis = vector / jnp.maximum(angle[:, :, 0], 1e-12)
+  a, b, c = jnp.moveaxis(axis, -1, 0)
   zero = jnp.zeros_like(a)
   cross = jnp.stack([zero, -c, b, c, zero, -a, -b, a, zero],
                     -1).reshape(batch, 3, 3)

@@ -12,6 +12,7 @@ from slstm.counts import Counts
 from slstm.encoders import standardising
 from slstm.energy import ledger
 from slstm.executor import run
+from slstm.importers import from_linen
 from slstm.model import apply
 from slstm.model import init
 from slstm.neurons import integrate_and_fire
@@ -20,12 +21,5 @@ from slstm.train import Data
 from slstm.train import evaluate
 from slstm.train import fit
 from slstm.train import TrainConfig
-from slstm.types import CellState
-from slstm.types import Config
-from slstm.types import Encoder
-from slstm.types import Gates
-from slstm.types import Layer
-from slstm.types import Neuron
-from slstm.types import Params
-from slstm.types import Readout
-from slstm.types import Sites
+from slstm.types import (CellState, Config, Encoder, Gates, Layer, Neuron,
+                         Params, Readout, Sites)

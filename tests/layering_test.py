@@ -16,6 +16,7 @@ RANKS = {
     'encoders': 3,
     'fit': 3,
     'executor': 4,
+    'importers': 4,
     'fit_lif': 4,
     'model': 5,
     'rules': 5,
