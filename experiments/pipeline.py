@@ -13,6 +13,7 @@ import pathlib
 from absl import flags
 
 from experiments import data as data_lib
+from experiments import latency
 from experiments import main
 from experiments import report
 from experiments import stages
@@ -51,6 +52,13 @@ def run(experiment: Experiment, dataset: data_lib.DataSet,
     stages.train_snn(variant, dataset, work_dir / f'converted_T{num_steps}',
                      work_dir / name)
     evaluate(name, variant)
+  models = {
+      name: work_dir / name for name in (
+          'standard', experiment.family,
+          *(f'converted_T{num_steps}' for num_steps in converted),
+          *(f'tuned_T{num_steps}' for num_steps in tuned))
+  }
+  latency.latency(experiment, dataset, models, work_dir / 'latency')
   report.write(work_dir)
 
 

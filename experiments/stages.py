@@ -5,6 +5,7 @@ last epoch.
 """
 
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 from experiments import augment as augment_lib
 from experiments import data as data_lib
 from experiments import progress
+from experiments import traces
 from experiments import workdir
 from experiments.config import Experiment
 import slstm
@@ -49,8 +51,9 @@ def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
   calibration = slstm.calibrate(params, calibration_inputs(experiment, dataset),
                                 config)
   conversion = slstm.convert(params, calibration, experiment.conversion())
-  checkpoint.save_model(work_dir / 'model', conversion.params,
-                        conversion.config)
+  _write_model(work_dir, conversion.params, conversion.config)
+  np.savez_compressed(work_dir / 'staircases.npz',
+                      **traces.staircases(calibration, conversion))
   accuracy, _ = train.evaluate(conversion.params, dataset.validation,
                                conversion.config)
   workdir.write_json(
@@ -80,8 +83,13 @@ def evaluate(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
   params, config = checkpoint.load_model(source / 'model')
   accuracy, loss = train.evaluate(params, dataset.test, config)
   counts = slstm.count_operations(params, time_major(dataset.test.x), config)
+  if any(layer.neurons.present for layer in params.layers):
+    window = time_major(dataset.test.x[:1])
+    np.savez_compressed(work_dir / 'raster.npz',
+                        **traces.raster(params, config, window))
   workdir.write_json(
       work_dir / 'metrics.json', {
+          'sizes': traces.sizes(params, dataset.test.x.shape[1]),
           'test_accuracy': accuracy,
           'test_loss': loss,
           'test_examples': len(dataset.test.y),
@@ -125,8 +133,19 @@ def _train(params: slstm.Params, config: slstm.Config,
       workdir.write_json(work_dir / 'history.json', history)
       checkpoint.save(saves, int(state.epoch), state)
       on_epoch(metrics)
-  checkpoint.save_model(work_dir / 'model', state.best, config)
+  _write_model(work_dir, state.best, config)
   workdir.write_json(work_dir / 'metrics.json', {
       'validation_accuracy': float(state.best_accuracy),
       'history': history,
   })
+
+
+def _write_model(work_dir: Path, params: slstm.Params,
+                 config: slstm.Config) -> None:
+  """Writes the model of a stage that is about to be finished.
+
+  What is there already was left by a run that was killed just before its
+  metrics were written.
+  """
+  shutil.rmtree(work_dir / 'model', ignore_errors=True)
+  slstm.save_model(work_dir / 'model', params, config)
