@@ -46,8 +46,8 @@ class Experiment:
     label_smoothing: of the cross-entropy.
     dropout: of the pooled features.
     rate_penalty: weight of the spike rate in the SNN's loss.
-    augment: of the training inputs: none, rotate (inertial triples) or noise.
-    augment_strength: its standard deviation, radians or units of x.
+    rotation: training inputs are turned by that much, radians (inertial data).
+    noise: standard deviation of noise added to training inputs, units of x.
     calibration: training examples used to calibrate the conversion.
     executor: sequential, stacked or wavefront.
     seed: of the initial weights, the order of examples and dropout.
@@ -78,8 +78,8 @@ class Experiment:
   label_smoothing: float = 0.1
   dropout: float = 0.3
   rate_penalty: float = 0.0
-  augment: str = 'rotate'
-  augment_strength: float = 0.2
+  rotation: float = 0.0
+  noise: float = 0.0
   calibration: int = 512
   executor: str = 'stacked'
   seed: int = 0
@@ -120,7 +120,7 @@ class Experiment:
 
 
 PRESETS = {
-    'har': Experiment(),
+    'har': Experiment(frames=2, hidden=(128,), rotation=0.1, noise=0.1),
     'npz': Experiment(dataset='npz'),
 }
 
@@ -138,13 +138,10 @@ def define_flags() -> None:
   for field in dataclasses.fields(Experiment):
     text = described.split(f'    {field.name}: ')[1].split('\n    ')[0]
     text = ' '.join(text.split())
-    value: Any = field.default
-    if isinstance(value, tuple):
-      flags.DEFINE_list(
-          field.name, None, f'{text} (default of har: '
-          f'{",".join(map(str, value))})')
+    if isinstance(field.default, tuple):
+      flags.DEFINE_list(field.name, None, text)
     else:
-      define[type(value)](field.name, None, f'{text} (default of har: {value})')
+      define[type(field.default)](field.name, None, text)
 
 
 def from_flags() -> Experiment:

@@ -124,7 +124,7 @@ def _train(params: slstm.Params, config: slstm.Config,
   if checkpoint.latest_step(saves) is not None:
     state = checkpoint.restore(saves, state)
     history = workdir.read_json(work_dir / 'history.json')[:int(state.epoch)]
-  augment = augment_lib.make(experiment.augment, experiment.augment_strength)
+  augment = augment_lib.make(experiment.rotation, experiment.noise)
   with progress.training(work_dir.name, train_config,
                          len(dataset.train.y)) as (on_step, on_epoch):
     for state, metrics in train.fit(state, dataset.train, dataset.validation,

@@ -21,7 +21,7 @@ from slstm import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = ('--preset=npz', '--hidden=6', '--epochs=2', '--snn_epochs=1',
-         '--batch_size=8', '--calibration=32', '--augment=none')
+         '--batch_size=8', '--calibration=32')
 
 
 def arrays(examples=80):
@@ -233,12 +233,16 @@ def test_rotation_keeps_norms_and_angles_between_sensors():
     assert np.linalg.det(matrix) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_augmentations_are_refused_by_name():
-  assert augment.make('none', 0.0) is None
-  with pytest.raises(ValueError, match='--augment '):
-    augment.make('spin', 1.0)
-  with pytest.raises(ValueError, match='--augment_strength'):
-    augment.make('noise', 0.0)
+def test_noise_has_its_strength_and_bad_strengths_are_named():
+  assert augment.make(0.0, 0.0) is None
+  x = np.ones((100, 20, 3), np.float32)
+  noisy = np.asarray(augment.make(0.0, 0.25)(jax.random.key(0), x))
+  assert np.std(noisy - x) == pytest.approx(0.25, rel=0.05)
+  assert np.mean(noisy - x) == pytest.approx(0.0, abs=0.02)
+  with pytest.raises(ValueError, match='--rotation'):
+    augment.make(-1.0, 0.0)
+  with pytest.raises(ValueError, match='--noise'):
+    augment.make(0.0, float('nan'))
   with pytest.raises(ValueError, match='triples'):
     augment.rotate(None, np.zeros((1, 1, 4)), 1.0)
 
