@@ -1,6 +1,7 @@
 """Times the inference of one sequence: every model of a run, side by side.
 
-  python -m experiments.latency --preset=har --source=runs/har --work_dir=runs/har/latency
+  python -m experiments.latency --preset=har --source=runs/har \
+      --work_dir=runs/har/latency
 
 All models and executors take turns in one process, so that whatever else the
 machine does meets all of them alike. What is timed is `slstm.train.predict`,
@@ -27,7 +28,7 @@ from slstm import executor as executor_lib
 from slstm import train
 from slstm.types import Config, Params
 
-_ROUNDS = (5, 50)  # at least, and at most
+_ROUNDS = (5, 100)  # at least, and at most
 _SECONDS = 8.0  # of rounds after which no other one begins
 
 Model = tuple[Params, Config]

@@ -53,6 +53,7 @@ def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
   conversion = slstm.convert(params, calibration, experiment.conversion())
   _write_model(work_dir, conversion.params, conversion.config)
   np.savez_compressed(work_dir / 'staircases.npz',
+                      allow_pickle=False,
                       **traces.staircases(calibration, conversion))
   accuracy, _ = train.evaluate(conversion.params, dataset.validation,
                                conversion.config)
@@ -86,6 +87,7 @@ def evaluate(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
   if any(layer.neurons.present for layer in params.layers):
     window = time_major(dataset.test.x[:1])
     np.savez_compressed(work_dir / 'raster.npz',
+                        allow_pickle=False,
                         **traces.raster(params, config, window))
   workdir.write_json(
       work_dir / 'metrics.json', {

@@ -44,7 +44,7 @@ def staircases(calibration: Calibration,
         the least drive at which a unit fires.
       units: the units of these rows, int32; -1 for a shared neuron.
   """
-  traces = {}
+  traces: dict[str, np.ndarray] = {}
   for index, layer in enumerate(conversion.params.layers):
     for site in layer.neurons.present:
       histogram = getattr(calibration.layers[index], site).fit

@@ -1,0 +1,207 @@
+"""What stages store for the report, against direct computation; latencies."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import config as config_lib
+from experiments import data as data_lib
+from experiments import latency
+from experiments import traces
+import slstm
+from slstm.types import Config, Encoder, Params, Readout
+from tests import networks
+from tests import oracle
+
+N, CLASSES = 5, 3
+
+
+@pytest.fixture(scope='module', name='source')
+def _source():
+  """(params, config, calibration) of a standard LSTM of two layers."""
+  config = Config(family='standard')
+  params = slstm.init(jax.random.key(0), networks.FEATURES,
+                      (networks.HIDDEN, 6), CLASSES, config)
+  x = jax.random.normal(jax.random.key(1), (N, 12, networks.FEATURES))
+  return params, config, slstm.calibrate(params, x, config, bins=128)
+
+
+def spiking(rng, sites, **config):
+  """(params, config, x) of a dyadic SNN; its encoder standardises."""
+  layers = networks.dyadic_layers(rng, sites)
+  encoder = Encoder(jnp.full((networks.FEATURES,), 0.5),
+                    jnp.full((networks.FEATURES,), 0.25))
+  readout = Readout(networks.grid(rng, (networks.HIDDEN, CLASSES), 2, 0.5),
+                    jnp.zeros((CLASSES,)))
+  config = Config(family='quantised', slope=0.5, **config)
+  x = networks.dyadic_input(rng, N, 1)
+  return Params(encoder, layers, readout), config, x
+
+
+@pytest.mark.parametrize('granularity', ['layer', 'unit'])
+def test_staircases(source, granularity):
+  params, config, calibration = source
+  conversion = slstm.convert(
+      params, calibration,
+      slstm.ConversionConfig(sites=('o', 'c'),
+                             num_steps=3,
+                             neuron='lif',
+                             granularity=granularity))
+  found = traces.staircases(calibration, conversion)
+  sites = {key.rpartition('.')[0] for key in found}
+  assert sites == {f'layers[{i}].{site}' for i in (0, 1) for site in 'oc'}
+  assert len(found) == 6 * len(sites)
+  for index, layer in enumerate(conversion.params.layers):
+    for site in ('o', 'c'):
+      trace = {
+          k.rpartition('.')[2]: v
+          for k, v in found.items()
+          if k.startswith(f'layers[{index}].{site}.')
+      }
+      d = trace['centres'].astype(np.float64)
+      histogram = getattr(calibration.layers[index], site).fit
+      counts = np.zeros(len(d))
+      for row in histogram:
+        counts += row
+      np.testing.assert_allclose(trace['density'] * (d[1] - d[0]),
+                                 counts / counts.sum(),
+                                 rtol=1e-6)
+      np.testing.assert_allclose(trace['source'],
+                                 oracle.activation(site, d, config),
+                                 atol=1e-6)
+      signed = site == 'c'
+      uniform = np.clip(np.floor(3 * d + 0.5) / 3, -signed, 1)
+      if signed:  # symmetric about 0: fires at |d| = 1/6 on both sides
+        uniform = np.sign(d) * np.clip(np.floor(3 * np.abs(d) + 0.5) / 3, 0, 1)
+      np.testing.assert_allclose(trace['uniform'], uniform, atol=1e-6)
+      check_chosen(trace, getattr(layer.neurons, site), signed, granularity)
+
+
+def check_chosen(trace, neuron, signed, granularity):
+  neuron = jax.tree.map(lambda leaf: np.atleast_1d(np.asarray(leaf)), neuron)
+  all_units = [
+      oracle.staircase(jax.tree.map(lambda leaf, u=u: leaf[u], neuron),
+                       trace['centres'], 3, signed)
+      for u in range(len(neuron.v_th))
+  ]
+  if granularity == 'layer':
+    assert trace['units'].tolist() == [-1]
+    np.testing.assert_allclose(trace['chosen'], all_units, atol=1e-5)
+    return
+  assert len(trace['units']) == 3
+  np.testing.assert_allclose(trace['chosen'],
+                             np.asarray(all_units)[trace['units']],
+                             atol=1e-5)
+  onsets = [trace['centres'][np.argmax(row > 0)] for row in trace['chosen']]
+  assert onsets == sorted(onsets)
+
+
+def test_units_are_picked_by_onset():
+  grid = np.arange(10.0)
+  # Unit u fires from 9 - u on; one does not fire at all.
+  curves = np.stack([grid >= 9 - u for u in range(10)] + [grid < 0]) * 1.0
+  assert traces._pick(curves) == [8, 4, 0]
+
+
+@pytest.mark.parametrize('sites', [[('o', 'c')], [('i', 'h'), ('o', 'c')]])
+def test_raster_is_the_oracles(sites):
+  params, config, x = spiking(np.random.default_rng(2), sites, num_steps=3)
+  found = traces.raster(params, config, x)
+  encoded = oracle.encode(params.encoder, x, config, np.float64)
+  expected = oracle.run(params.layers, encoded, config, np.float64)
+  np.testing.assert_array_equal(found['input'], encoded[:, 0, 0])
+  assert found['logits'].shape == (CLASSES,)
+  for index in range(len(sites)):
+    spikes = {k: v[:, :, 0] for k, v in expected.spikes[index].items()}
+    if 'h' not in spikes:
+      spikes['h'] = spikes['o'] * spikes['c']
+    for site, values in spikes.items():
+      trace = found.pop(f'layers[{index}].{site}')
+      assert trace.dtype == np.int8
+      np.testing.assert_array_equal(trace, values)
+    np.testing.assert_allclose(found.pop(f'layers[{index}].state'),
+                               expected.all_c[index][:, :, 0].mean(1),
+                               rtol=1e-6)
+  assert set(found) == {'input', 'logits'}
+
+
+def test_raster_of_rates_has_no_spikes():
+  params, config, x = spiking(np.random.default_rng(2), [('o', 'c')],
+                              num_steps=3,
+                              coupling='rate')
+  assert set(traces.raster(params, config,
+                           x)) == {'input', 'logits', 'layers[0].state'}
+
+
+def test_raster_refuses_batches_and_lstms(source):
+  params, config, _ = source
+  with pytest.raises(ValueError, match='no neurons'):
+    traces.raster(params, config, np.zeros((N, 1, networks.FEATURES)))
+  with pytest.raises(ValueError, match='one sequence'):
+    traces.raster(params, config, np.zeros((N, 2, networks.FEATURES)))
+
+
+def test_sizes(source):
+  d, h, k = networks.FEATURES, networks.HIDDEN, CLASSES
+  found = traces.sizes(source[0], N)
+  assert found == {
+      'elements': N, 'features': d, 'hidden': [h, 6], 'classes': k,
+      'parameters': 4 * h * (d + h + 1) + 4 * 6 * (h + 6 + 1) + 6 * k + k,
+  }  # yapf: disable
+  json.dumps(found)
+
+
+@pytest.mark.parametrize('executor, steps, coupling, expected', [
+    ('sequential', 1, 'step', 20), ('sequential', 4, 'step', 80),
+    ('stacked', 4, 'step', 20), ('wavefront', 4, 'step', 14),
+    ('wavefront', 1, 'step', 11), ('sequential', 4, 'rate', 20),
+])  # yapf: disable
+def test_dependent_steps(executor, steps, coupling, expected):
+  config = Config(num_steps=steps, coupling=coupling)
+  assert latency.dependent_steps(executor, 10, 2, config) == expected
+
+
+def test_latency_is_measured_once_for_all_models(source, tmp_path, monkeypatch):
+  monkeypatch.setattr(latency, '_ROUNDS', (2, 2))
+  params, config, calibration = source
+  snn = slstm.convert(params, calibration,
+                      slstm.ConversionConfig(num_steps=2, coupling='rate'))
+  for name, model in (('snn', snn[:2]), ('standard', (params, config))):
+    slstm.save_model(tmp_path / name / 'model', *model)
+  models = latency.find_models(tmp_path)
+  assert list(models) == ['snn', 'standard']
+  x = np.zeros((2, N, networks.FEATURES), np.float32)
+  data = slstm.Data(x, np.zeros(2, np.int32))
+  dataset = data_lib.DataSet(data, data, data, ('a', 'b', 'c'))
+  experiment = config_lib.Experiment(num_steps=2)
+  run = lambda models: latency.latency(experiment, dataset, models, tmp_path /
+                                       'latency')
+  path = tmp_path / 'latency' / 'metrics.json'
+
+  run({'standard': models['standard']})
+  first = json.loads(path.read_text())
+  assert list(first['models']) == ['standard']
+  run({'standard': models['standard']})
+  assert json.loads(path.read_text()) == first
+  run(models)
+  found = json.loads(path.read_text())
+  assert found['rounds'] == 2
+  lstm = found['models']['standard']['executors']
+  spiking = found['models']['snn']['executors']
+  assert list(lstm) == ['sequential', 'stacked', 'wavefront']
+  assert list(spiking) == ['sequential', 'stacked']  # coupling 'rate'
+  best = min(lstm.values(), key=lambda at: at['median_ms'])
+  assert lstm[found['baseline']['executor']] == best
+  assert best['speedup'] == 1.0
+  for at in (*lstm.values(), *spiking.values()):
+    assert at['speedup'] == pytest.approx(best['median_ms'] / at['median_ms'])
+    assert (0 < at['lower_quartile_ms'] <= at['median_ms'] <=
+            at['upper_quartile_ms'])
+
+
+def test_no_models(tmp_path):
+  with pytest.raises(FileNotFoundError, match='no models'):
+    latency.find_models(tmp_path)
