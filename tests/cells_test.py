@@ -1,0 +1,141 @@
+"""Tests of slstm.cells: one update, for every subset of converted sites."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slstm import cells
+from slstm import types
+from slstm.types import Config
+from slstm.types import Gates
+from tests import networks
+from tests import oracle
+
+SUBSETS = [
+    subset for size in range(len(types.SITES) + 1)
+    for subset in itertools.combinations(types.SITES, size)
+]
+
+
+def squash_of(layer, membranes, fired, config, rate):
+  """The squashing functions of a converted layer, as the oracle has them."""
+
+  def squash(site, d):
+    neuron = getattr(layer.neurons, site)
+    ternary = oracle.TERNARY[site]
+    if neuron is None:
+      return oracle.activation(site, d, config)
+    if rate:
+      return oracle.staircase(neuron, d, config.num_steps, ternary)
+    fired[site] = oracle.lif_step(neuron, getattr(membranes, site), d, ternary)
+    return neuron.amplitude * fired[site][1]
+
+  return squash
+
+
+def as_dict(sites):
+  return {name: getattr(sites, name) for name in sites.present}
+
+
+def case(subset, batch=3):
+  """Random dyadic (layer, z, c, membranes) of one update."""
+  rng = np.random.default_rng(sum(map(ord, subset)))
+  layer, = networks.dyadic_layers(rng, [subset])
+  shape = (batch, networks.HIDDEN)
+  z = Gates(*(networks.grid(rng, shape, 8, 0.25) for _ in range(4)))
+  c = networks.grid(rng, shape, 8, 0.25)
+  membranes = types.Sites(
+      **{site: networks.grid(rng, shape, 4, 0.125) for site in subset})
+  return layer, z, c, membranes
+
+
+def check(record, expected):
+  h, c, drive, output = expected
+  np.testing.assert_array_equal(record.state.h, h)
+  np.testing.assert_array_equal(record.state.c, c)
+  jax.tree.map(np.testing.assert_array_equal, as_dict(record.drive), drive)
+  jax.tree.map(np.testing.assert_array_equal, as_dict(record.output), output)
+
+
+def test_gates_are_packed_in_the_order_i_f_g_o():
+  gates = Gates(*(jnp.full((2, 3), value) for value in (1, 2, 3, 4)))
+  packed = cells.fuse(gates)
+  np.testing.assert_array_equal(packed[0], np.repeat([1, 2, 3, 4], 3))
+  jax.tree.map(np.testing.assert_array_equal, cells.split(packed), gates)
+
+
+def test_the_equations_for_given_gates():
+  """h and c by hand, with squashing functions that tell the sites apart."""
+  constants = {'i': 2.0, 'f': 3.0, 'g': 5.0, 'o': 7.0}
+
+  def squash(site, d):
+    if site in constants:
+      return jnp.full_like(d, constants[site])
+    return 10 * d if site == 'c' else d + 0.5
+
+  z = Gates(*(jnp.full((1, 1), value) for value in (1.0, 2.0, 3.0, 4.0)))
+  state, drive, output = cells.lstm_equations(squash, z, jnp.ones((1, 1)), 2.0)
+  c = 3 * 1 + 2 * 5
+  assert state.c == c and state.h == 7 * 10 * c + 0.5
+  assert [float(d[0, 0]) for d in drive
+         ] == [1 / 4 + 0.5, 2 / 4 + 0.5, 3.0, 4 / 4 + 0.5, c, 70 * c]
+  assert [float(y[0, 0]) for y in output] == [2, 3, 5, 7, 10 * c, 70 * c + 0.5]
+
+
+@pytest.mark.parametrize('subset', SUBSETS, ids=''.join)
+def test_update_agrees_with_the_oracle(subset):
+  layer, z, c, membranes = case(subset)
+  config = Config(slope=0.5)
+  record, new_membranes = cells.update(layer, cells.fuse(z), c, membranes,
+                                       config)
+  fired = {}
+  layer, z, c, membranes = oracle.cast((layer, z, c, membranes), np.float32)
+  check(
+      record,
+      oracle.lstm_update(squash_of(layer, membranes, fired, config, rate=False),
+                         z._asdict(), c, config.slope))
+  assert record.spikes.present == new_membranes.present == subset
+  for site, (v, s) in fired.items():
+    np.testing.assert_array_equal(getattr(new_membranes, site), v)
+    np.testing.assert_array_equal(getattr(record.spikes, site), s)
+
+
+@pytest.mark.parametrize('subset', SUBSETS[::5] + [SUBSETS[-1]], ids=''.join)
+def test_rate_update_agrees_with_the_oracle(subset):
+  layer, z, c, _ = case(subset)
+  config = Config(slope=0.5, num_steps=2, coupling='rate')
+  record = cells.rate_update(layer, cells.fuse(z), c, config)
+  layer, z, c = oracle.cast((layer, z, c), np.float32)
+  check(
+      record,
+      oracle.lstm_update(squash_of(layer, None, {}, config, rate=True),
+                         z._asdict(), c, config.slope))
+
+
+def test_one_step_is_the_same_for_both_couplings():
+  layer, z, c, _ = case(types.SITES)
+  start = cells.initial_membranes(layer, c.shape)
+  step, _ = cells.update(layer, cells.fuse(z), c, start, Config())
+  rate = cells.rate_update(layer, cells.fuse(z), c, Config(coupling='rate'))
+  jax.tree.map(np.testing.assert_array_equal, step._replace(spikes=None),
+               rate._replace(spikes=None))
+
+
+def test_membranes_start_at_v_0_at_the_converted_sites():
+  layer, _, c, _ = case(('f', 'g'))
+  start = cells.initial_membranes(layer, c.shape)
+  assert start.present == ('f', 'g')
+  for site, v in as_dict(start).items():
+    v_0 = np.asarray(getattr(layer.neurons, site).v_0)
+    np.testing.assert_array_equal(v, np.tile(v_0, (len(c), 1)))
+
+
+def test_jit_changes_nothing():
+  layer, z, c, membranes = case(types.SITES)
+  args = layer, cells.fuse(z), c, membranes, Config(slope=0.5)
+  jitted = jax.jit(cells.update, static_argnums=4)
+  jax.tree.map(np.testing.assert_array_equal, cells.update(*args),
+               jitted(*args))

@@ -1,0 +1,264 @@
+"""The method in NumPy loops: the reference that the library is tested against.
+
+Written from the equations, for one example at a time, in the order in which
+they read:
+
+  z_k = W_k x + U_k h + b_k,            k in {i, f, g, o}
+  i, f, o = sigma(z),  g = phi(z),  c <- f c + i g,  h <- o phi(c)
+
+  u = leak v + d,  s = fire(u),  v <- u - v_th s,  output amplitude s
+
+Nothing is fused, batched, scanned or shared with the library. Parameters are
+whatever has the attributes that `slstm.types` names; arithmetic is in the given
+dtype. Axes: N elements, T steps, B batch, D features, H hidden units.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+GATES = ('i', 'f', 'g', 'o')
+SITES = ('i', 'f', 'g', 'o', 'c', 'h')
+TERNARY = {'i': False, 'f': False, 'o': False, 'g': True, 'c': True, 'h': True}
+
+
+class Result(NamedTuple):
+  """What `run` computed; each entry of a list belongs to one layer."""
+  h: np.ndarray  # of the last layer, [N, T, B, H]
+  final_h: list  # after the last element, [T, B, H]
+  final_c: list
+  all_h: list  # [N, T, B, H]
+  all_c: list
+  drive: list  # dict from site to [N, T, B, H]
+  output: list
+  spikes: list  # only the sites that spike
+
+
+class Logits(NamedTuple):
+  """What `apply` computed."""
+  logits: np.ndarray  # [B, K]
+  pooled: np.ndarray  # [B, P H]
+  result: Result
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+  """Turns every leaf of nested (named) tuples into an array of a dtype."""
+  if tree is None:
+    return None
+  if hasattr(tree, '_fields'):
+    return type(tree)(*(cast(branch, dtype) for branch in tree))
+  if isinstance(tree, (tuple, list)):
+    return [cast(branch, dtype) for branch in tree]
+  return np.asarray(tree, dtype)
+
+
+# --- Neurons ------------------------------------------------------------------
+
+
+def lif_step(neuron, v, d, ternary):
+  """One step of a neuron from membrane v under drive d: (v, s)."""
+  if neuron.leak is None:
+    u = v + d
+  else:
+    u = neuron.leak * v + d
+  zero, one = np.zeros_like(u), np.ones_like(u)
+  if ternary:
+    level = neuron.v_th / 2
+    s = np.where(u >= level, one, np.where(u <= -level, -one, zero))
+  else:
+    s = np.where(u >= neuron.v_th, one, zero)
+  return u - neuron.v_th * s, s
+
+
+def initial_membrane(neuron, like):
+  """The membrane before t = 1 of any element."""
+  return np.zeros_like(like) + neuron.v_0
+
+
+def staircase(neuron, d, num_steps, ternary):
+  """Mean output over T steps of a neuron whose drive does not change."""
+  v = initial_membrane(neuron, d)
+  total = np.zeros_like(d)
+  for _ in range(num_steps):
+    v, s = lif_step(neuron, v, d, ternary)
+    total = total + neuron.amplitude * s
+  return total / num_steps
+
+
+# --- Activations --------------------------------------------------------------
+
+
+def normalise(site, z, slope):
+  """The drive in which the hard activation of a site is a clip."""
+  return z if TERNARY[site] else z / (2 * slope) + 0.5
+
+
+def activation(site, d, config):
+  """The analog activation of a site, as a function of its drive."""
+  if site == 'h':
+    return d
+  low = -1.0 if TERNARY[site] else 0.0
+  if config.family == 'hard':
+    return np.clip(d, low, 1.0)
+  if config.family == 'quantised':
+    q = config.levels
+    return np.clip(np.floor(q * d + 0.5) / q, low, 1.0)
+  if TERNARY[site]:
+    return np.tanh(d)
+  z = (d - 0.5) * (2 * config.slope)
+  return 1.0 / (1.0 + np.exp(-z))
+
+
+# --- One update of a layer ----------------------------------------------------
+
+
+def pre_activations(layer, x, h):
+  """z of the four gates for x [D] and h [H]."""
+  z = {}
+  for k in GATES:
+    w, u, b = (getattr(part, k) for part in (layer.w, layer.u, layer.b))
+    z[k] = x @ w + h @ u + b
+  return z
+
+
+def lstm_update(squash, z, c, slope):
+  """The LSTM equations for given squashing functions: (h, c, drive, output)."""
+  drive = {k: normalise(k, z[k], slope) for k in GATES}
+  output = {k: squash(k, drive[k]) for k in GATES}
+  c = output['f'] * c + output['i'] * output['g']
+  drive['c'] = c
+  output['c'] = squash('c', c)
+  drive['h'] = output['o'] * output['c']
+  output['h'] = squash('h', drive['h'])
+  return output['h'], c, drive, output
+
+
+# --- Networks -----------------------------------------------------------------
+
+
+def _run_example(layers, x, h, c, config):
+  """Runs one example, element by element.
+
+  Args:
+    layers: parameters of each layer.
+    x: input of the first layer, [N, S, D]; S is T, or 1 for the same every t.
+    h, c: initial state of each layer, [T, H].
+    config: family, slope, levels, num_steps, coupling.
+
+  Returns:
+    For each layer a list over n of a list over t of (h, c, drive, output,
+    spikes).
+  """
+  slots = 1 if config.coupling == 'rate' else config.num_steps
+  h, c = [list(rows) for rows in h], [list(rows) for rows in c]
+  history = [[] for _ in layers]
+  for x_n in x:
+    below = [x_n[t if len(x_n) > 1 else 0] for t in range(slots)]
+    for index, layer in enumerate(layers):
+      membrane = {}  # every element starts from v_0
+      steps = []
+      for t in range(slots):
+        spikes = {}
+
+        def squash(site, d):
+          neuron = getattr(layer.neurons, site)
+          if neuron is None:
+            return activation(site, d, config)
+          if config.coupling == 'rate':
+            return staircase(neuron, d, config.num_steps, TERNARY[site])
+          v = membrane.get(site, initial_membrane(neuron, d))
+          membrane[site], spikes[site] = lif_step(neuron, v, d, TERNARY[site])
+          return neuron.amplitude * spikes[site]
+
+        z = pre_activations(layer, below[t], h[index][t])
+        h[index][t], c[index][t], drive, output = lstm_update(
+            squash, z, c[index][t], config.slope)
+        steps.append((h[index][t], c[index][t], drive, output, spikes))
+      history[index].append(steps)
+      below = h[index][:]
+  return history
+
+
+def run(layers, x, config, dtype, state=None):
+  """Runs stacked layers over a batch.
+
+  Args:
+    layers: parameters of each layer.
+    x: [N, S, B, D], S = 1 or T.
+    config: anything with family, slope, levels, num_steps and coupling.
+    dtype: of all arithmetic.
+    state: initial (h, c) of each layer, [T, B, H]; zeros by default.
+
+  Returns:
+    A Result. T is 1 for coupling 'rate'.
+  """
+  layers, x, state = cast((layers, x, state), dtype)
+  slots = 1 if config.coupling == 'rate' else config.num_steps
+  batch = x.shape[2]
+  if state is None:
+    zeros = [np.zeros((slots, batch, l.u.i.shape[0]), dtype) for l in layers]
+    state = [(z, z) for z in zeros]
+  examples = [
+      _run_example(layers, x[:, :, b], [h[:, b] for h, _ in state],
+                   [c[:, b] for _, c in state], config) for b in range(batch)
+  ]
+
+  def gather(layer, read):
+    """[N, T, B, H] of what `read` picks from each update of a layer."""
+    return np.stack([[[read(update)
+                       for update in steps]
+                      for steps in example[layer]]
+                     for example in examples], 2)
+
+  indices = range(len(layers))
+  all_h = [gather(l, lambda update: update[0]) for l in indices]
+  all_c = [gather(l, lambda update: update[1]) for l in indices]
+
+  def gather_sites(part):
+    return [{
+        site: gather(l, lambda update, site=site: update[part][site])
+        for site in examples[0][l][0][0][part]
+    }
+            for l in indices]
+
+  return Result(h=all_h[-1],
+                final_h=[h[-1] for h in all_h],
+                final_c=[c[-1] for c in all_c],
+                all_h=all_h,
+                all_c=all_c,
+                drive=gather_sites(2),
+                output=gather_sites(3),
+                spikes=gather_sites(4))
+
+
+def encode(encoder, x, config, dtype):
+  """The first layer's input for raw x [N, B, D]: [N, 1 or T, B, D]."""
+  encoder, x = cast((encoder, x), dtype)
+  d = (x - encoder.mean) / encoder.std
+  neuron = encoder.neuron
+  if neuron is None:
+    return d[:, None]
+  if config.coupling == 'rate':
+    return staircase(neuron, d, config.num_steps, True)[:, None]
+  outputs = np.zeros(d.shape[:1] + (config.num_steps,) + d.shape[1:], dtype)
+  for n, d_n in enumerate(d):
+    v = initial_membrane(neuron, d_n)
+    for t in range(config.num_steps):
+      v, s = lif_step(neuron, v, d_n, True)
+      outputs[n, t] = neuron.amplitude * s
+  return outputs
+
+
+def apply(params, x, config, dtype):
+  """Classifies raw x [N, B, D]."""
+  result = run(params.layers, encode(params.encoder, x, config, dtype), config,
+               dtype)
+  mean_over_t = result.h.mean(axis=1)
+  pools = {
+      'last': mean_over_t[-1],
+      'mean': mean_over_t.mean(axis=0),
+      'max': mean_over_t.max(axis=0),
+  }
+  pooled = np.concatenate([pools[name] for name in config.pooling], axis=-1)
+  readout = cast(params.readout, dtype)
+  return Logits(pooled @ readout.w + readout.b, pooled, result)
