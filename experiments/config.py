@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from slstm.convert import ConversionConfig
-from slstm.train import TrainConfig
+from slstm.optimiser import TrainConfig
 from slstm.types import Config
 
 
@@ -150,18 +150,26 @@ def from_flags() -> Experiment:
   Raises:
     ValueError: for a list flag with an entry of the wrong kind.
   """
-  values = flags.FLAGS
   changes: dict[str, Any] = {}
   for field in dataclasses.fields(Experiment):
-    value = values[field.name].value
+    value = flags.FLAGS[field.name].value
     if value is None:
       continue
     if isinstance(field.default, tuple):
-      kind = type(field.default[0])
-      try:
-        value = tuple(kind(entry) for entry in value)
-      except ValueError as error:
-        raise ValueError(f'--{field.name}={",".join(value)}: expected a list '
-                         f'of {kind.__name__}.') from error
+      value = entries(field.name, type(field.default[0]))
     changes[field.name] = value
-  return dataclasses.replace(PRESETS[values.preset], **changes)
+  return dataclasses.replace(PRESETS[flags.FLAGS.preset], **changes)
+
+
+def entries(flag: str, kind: type) -> tuple:
+  """The entries of a list flag.
+
+  Raises:
+    ValueError: names the flag, if one is not of that kind.
+  """
+  value = flags.FLAGS[flag].value
+  try:
+    return tuple(kind(entry) for entry in value)
+  except ValueError as error:
+    raise ValueError(f'--{flag}={",".join(value)}: expected a list of '
+                     f'{kind.__name__}.') from error

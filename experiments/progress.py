@@ -5,7 +5,7 @@ from typing import Callable, Iterator
 
 import rich.progress
 
-from slstm.train import TrainConfig
+from slstm.optimiser import TrainConfig
 
 
 @contextlib.contextmanager

@@ -16,10 +16,11 @@ from slstm.importers import from_linen
 from slstm.model import apply
 from slstm.model import init
 from slstm.neurons import integrate_and_fire
+from slstm.optimiser import TrainConfig
 from slstm.rules import report_dict
+from slstm.select import select
 from slstm.train import Data
 from slstm.train import evaluate
 from slstm.train import fit
-from slstm.train import TrainConfig
 from slstm.types import (CellState, Config, Encoder, Gates, Layer, Neuron,
                          Params, Readout, Sites)

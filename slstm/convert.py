@@ -54,9 +54,10 @@ class ConversionConfig:
   width: float = 1.0
 
   def __post_init__(self):
-    if not self.sites or len(set(self.sites)) != len(self.sites):
-      raise ValueError(f'ConversionConfig.sites is {self.sites!r}; expected at '
-                       'least one site, none twice.')
+    if (not isinstance(self.sites, tuple) or not self.sites or
+        len(set(self.sites)) != len(self.sites)):
+      raise ValueError(f'ConversionConfig.sites is {self.sites!r}; expected a '
+                       'tuple of at least one site, none twice.')
     for name, value, choices in (
         *(('sites', site, types.SITES) for site in self.sites),
         ('neuron', self.neuron, ('lif', 'if')),

@@ -3,9 +3,9 @@
 The update of (n, t) needs the state of (n-1, t), the membranes of (n, t-1) and
 the output of the layer below at (n, t), and nothing else:
 
-  sequential  N T dependent steps, one after the other: the oracle
-  stacked     N dependent steps; the T recurrent products of an element are one
-              [T B, H] x [H, 4H] product
+  sequential  L N T dependent steps, one after the other: the oracle
+  stacked     L N dependent steps; the T recurrent products of an element are
+              one [T B, H] x [H, 4H] product
   wavefront   N + T + L - 2 dependent steps; step k updates every (n, t, layer)
               with n + t + layer = k, all time slots at once by `vmap`
 

@@ -1,8 +1,8 @@
 """Chooses the rule that makes a site's neurons, and reports what each would do.
 
 Three rules are compared: 'if_uniform', 'if_data' and 'lif' (`slstm.fit_if`,
-`slstm.fit_lif`). A later one is taken only where it is no worse than the one
-before it both on the examples it was fitted to and on those held out, so a
+`slstm.fit_lif`). A later one is taken only where it is better than the one
+before it on the examples it was fitted to, and no worse on those held out. So a
 converted neuron is never worse than the uniform rule on either.
 
 With neuron 'lif' the leaves do not depend on the data: where an IF rule is
@@ -129,11 +129,11 @@ def _errors(problem: fit_if.Problem, p_fit: np.ndarray, p_held_out: np.ndarray,
 
 
 def _choose(errors: list[np.ndarray]) -> np.ndarray:
-  """For each neuron the last rule no worse than those before it, [U]."""
+  """For each neuron the last rule that beats those before it, [U]."""
   best = errors[0]
   choice = np.zeros(best.shape[1], int)
   for rule, found in enumerate(errors[1:], 1):
-    better = (found[0] <= best[0]) & (found[2] <= best[2])
+    better = (found[0] < best[0]) & (found[2] <= best[2])
     choice = np.where(better, rule, choice)
     best = np.where(better.reshape(1, -1), found, best)
   return choice

@@ -249,10 +249,8 @@ def test_report_holds_the_tables_and_the_plots(run, capsys):
 def test_missing_stage_is_named(run, gone, told):
   for name in gone:
     shutil.rmtree(run / name)
-  report.write(run)
-  text = (run / 'report.md').read_text()
-  assert told in text.split('## Results')[0]
-  assert 'nan' not in text.replace('nano', '')
+  results = results_lib.read(run)
+  assert told in '\n'.join(summary.missing(results))
 
 
 def test_missing_figures_are_not_made_up(run):
@@ -263,6 +261,10 @@ def test_missing_figures_are_not_made_up(run):
   assert summary.accuracy(results).rows[0][2] == 'missing'
   found = ' '.join(summary.missing(results))
   assert 'converted_T2/ is not finished; run experiments.convert' in found
+  report.write(run)
+  text = (run / 'report.md').read_text()
+  assert f'- {summary.missing(results)[0]}' in text.split('## Results')[0]
+  assert 'nan' not in text and 'staircases.png' not in text
 
 
 def test_planned_models_are_expected(run):
