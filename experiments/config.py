@@ -167,7 +167,7 @@ def entries(flag: str, kind: type) -> tuple:
   Raises:
     ValueError: names the flag, if one is not of that kind.
   """
-  value = flags.FLAGS[flag].value
+  value: list[str] = flags.FLAGS[flag].value or []
   try:
     return tuple(kind(entry) for entry in value)
   except ValueError as error:
