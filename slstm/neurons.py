@@ -39,7 +39,8 @@ def integrate_and_fire(signed: bool, v_th: float = 1.0) -> Neuron:
 
 def initial_membrane(neuron: Neuron, shape: tuple[int, ...]) -> Array:
   """The membrane v_0 before the first step of an element."""
-  return jnp.broadcast_to(neuron.v_0, shape)
+  like = jax.ShapeDtypeStruct(shape, neuron.v_0.dtype)
+  return jnp.broadcast_to(align(neuron.v_0, like), shape)
 
 
 def step(neuron: Neuron,
@@ -96,7 +97,7 @@ def staircase(neuron: Neuron,
   return align(neuron.amplitude, d) * count / num_steps
 
 
-def align(parameter: Array, like: Array) -> Array:
+def align(parameter: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
   """Adds leading axes to a [] or [H] parameter, to broadcast with [..., H].
 
   Raises:

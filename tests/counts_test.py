@@ -182,18 +182,19 @@ def operations(config=CONFIG, x=X, pools=1, **converted):
   return count(network(hand_layer(**converted), pools=pools), x, config)
 
 
-@pytest.mark.parametrize('converted', [
-    dict(o=BINARY),
-    dict(c=TERNARY),
-    dict(i=BINARY, f=BINARY, g=TERNARY, o=BINARY),
+@pytest.mark.parametrize('converted, multiply', [
+    (dict(o=BINARY), 12),
+    (dict(c=TERNARY), 12),
+    (dict(i=BINARY, f=BINARY, g=TERNARY, o=BINARY), 0),
 ])
-def test_an_operand_that_is_not_ternary_is_multiplied(converted):
+def test_an_operand_that_is_not_ternary_is_multiplied(converted, multiply):
   counts = operations(**converted)
   layer, readout = counts.layers[0], counts.readout
   assert layer.recurrent == Product(mac=2 * 2 * 8)  # (N - 1) T H 4H
   assert readout.product == Product(mac=4)  # once on the mean over t,
   assert readout.elementwise == Elementwise(add=2)  # which is (T - 1) H
   assert layer.spike_rate.h is None
+  assert layer.elementwise.multiply == multiply  # a spike gates o phi(c)
 
 
 @pytest.mark.parametrize('converted', [
