@@ -79,8 +79,8 @@ def check_leaves(source: Any, template: Any, what: str) -> None:
       raise ValueError(f'{what}: leaf {name} has shape {np.shape(leaf)}; '
                        f'expected {np.shape(like)}.')
     if _kind(leaf) != _kind(like):
-      raise ValueError(f'{what}: leaf {name} is of a {_kind(leaf)} dtype; '
-                       f'expected a {_kind(like)} one.')
+      raise ValueError(f'{what}: leaf {name} is of {_kind(leaf)} dtype; '
+                       f'expected {_kind(like)}.')
   check_finite(source, what)
 
 

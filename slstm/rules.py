@@ -78,7 +78,7 @@ def fit_site(problem: fit_if.Problem, p_fit: np.ndarray, p_held_out: np.ndarray,
       for rule, candidate in fitted.items()
   }
   count = 3 if neuron == 'lif' else 2 if shift == 'data' else 1
-  choice = _choose([errors[rule] for rule in RULES[:count]])
+  choice = choose([errors[rule] for rule in RULES[:count]])
   if neuron == 'lif':
     for rule in ('if_uniform', 'if_data'):
       fitted[rule] = fit_lif.nearly_if(problem, fitted[rule])
@@ -128,8 +128,15 @@ def _errors(problem: fit_if.Problem, p_fit: np.ndarray, p_held_out: np.ndarray,
   ])
 
 
-def _choose(errors: list[np.ndarray]) -> np.ndarray:
-  """For each neuron the last rule that beats those before it, [U]."""
+def choose(errors: list[np.ndarray]) -> np.ndarray:
+  """For each neuron the last rule that beats those taken before it.
+
+  Args:
+    errors: the fields of Errors for each rule, simplest first, each [4, U].
+
+  Returns:
+    The index of a rule, [U].
+  """
   best = errors[0]
   choice = np.zeros(best.shape[1], int)
   for rule, found in enumerate(errors[1:], 1):

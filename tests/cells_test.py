@@ -9,8 +9,7 @@ import pytest
 
 from slstm import cells
 from slstm import types
-from slstm.types import Config
-from slstm.types import Gates
+from slstm.types import Config, Gates
 from tests import networks
 from tests import oracle
 

@@ -74,6 +74,27 @@ def test_uniform_if_is_the_integrate_and_fire_neuron():
                    neurons.integrate_and_fire(site in SIGNED_SITES))
 
 
+@pytest.mark.parametrize('site', SITES)
+def test_the_target_is_the_activation_of_the_source(site):
+  """E of the uniform rule, from the histogram by hand."""
+  params, _, calibration = _source()
+  conversion = convert(
+      params, calibration,
+      ConversionConfig(sites=(site,), num_steps=1, granularity='unit'))
+  histogram = getattr(calibration.layers[1], site)
+  d = calibration.centres.reshape(1, -1)
+  if site in SIGNED_SITES:
+    e = 1.0 * (d >= 0.5) - (d <= -0.5) - np.clip(d, -1, 1)
+  else:
+    e = 1.0 * (d >= 0.5) - np.clip(d, 0, 1)
+  errors = getattr(conversion.report[1], site).errors['if_uniform']
+  for counts, mse, mae in ((histogram.fit, errors.mse_fit, errors.mae_fit),
+                           (histogram.held_out, errors.mse_held_out,
+                            errors.mae_held_out)):
+    assert mse == pytest.approx(np.sum(counts * e**2) / counts.sum())
+    assert mae == pytest.approx(np.sum(counts * np.abs(e)) / counts.sum())
+
+
 def test_config_of_the_result():
   params, _, calibration = _source()
   config = convert(
@@ -137,7 +158,7 @@ def test_rate_conversion_tends_to_the_source():
   x = x[:, :6]
   expected = _logits(params, x, calibration.config)
   worst = []
-  for num_steps in (4, 16, 64):
+  for num_steps in (4, 64):
     conversion = convert(
         params, calibration,
         ConversionConfig(sites=SITES,
@@ -147,7 +168,7 @@ def test_rate_conversion_tends_to_the_source():
     found = oracle.apply(conversion.params, x, conversion.config, np.float64)
     worst.append(np.abs(found.logits - expected).max())
   assert worst[-1] < 0.05 * np.abs(expected).max()
-  assert all(b < 0.5 * a for a, b in zip(worst, worst[1:]))
+  assert worst[1] < 0.2 * worst[0]
 
 
 @pytest.mark.parametrize('coupling', ['step', 'rate'])
@@ -217,7 +238,9 @@ def test_params_that_do_not_fit_the_calibration():
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'sites': ()}, r'sites is \(\); expected at least one'),
+    ({'sites': ()}, r'sites is \(\); expected a tuple of at least one'),
+    ({'sites': 'oc'}, "sites is 'oc'; expected a tuple"),
+    ({'sites': ['o', 'c']}, 'expected a tuple'),
     ({'sites': ('o', 'c', 'o')}, 'none twice'),
     ({'sites': ('o', 'z')}, "sites is 'z'; expected one of 'i', 'f', 'g'"),
     ({'num_steps': 0}, 'num_steps is 0'),

@@ -39,26 +39,19 @@ def test_accepts_equal_structures_whatever_the_values_and_widths():
   coverage.check_leaves(narrow, params, 'p')
 
 
-@pytest.mark.parametrize(
-    'leaf, message',
-    [
-        (None, r'p: leaf layers\[1\]\.u\.f is missing'),
-        (np.zeros((2, 3)), r'p: leaf layers\[1\]\.u\.f has shape \(2, 3\); '
-         r'expected \(2, 2\)'),
-        (np.zeros(
-            (1, 2)), r'leaf layers\[1\]\.u\.f has shape'),  # no broadcasting
-        (np.zeros(
-            (2, 2), int), r'leaf layers\[1\]\.u\.f is of a integer dtype; '
-         'expected a floating'),
-        (np.zeros((2, 2), bool), r'layers\[1\]\.u\.f is of a bool dtype'),
-        (np.zeros((2, 2), complex), r'layers\[1\]\.u\.f is of a complex dtype'),
-        (np.array([[0, 1], [np.nan, np.inf]]),
-         r'p: 2 of 4 values of layers\[1\]\.u\.f are not finite, the first at '
-         r'index \(1, 0\)'),
-    ])
+@pytest.mark.parametrize('leaf, message', [
+    (None, 'is missing'),
+    (np.zeros((2, 3)), r'has shape \(2, 3\); expected \(2, 2\)'),
+    (np.zeros((1, 2)), r'has shape \(1, 2\)'),
+    (np.zeros((4,)), r'has shape \(4,\)'),
+    (np.zeros((2, 2), int), 'is of integer dtype; expected floating'),
+    (np.zeros((2, 2), bool), 'is of bool dtype'),
+    (np.zeros((2, 2), complex), 'is of complex dtype'),
+    (np.array([[0, 1], [np.nan, 2]]), r'are not finite, .* index \(1, 0\)'),
+])
 def test_names_the_leaf_that_does_not_fit(leaf, message):
   params = _params()
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(ValueError, match=r'^p: .*layers\[1\]\.u\.f ' + message):
     coverage.check_leaves(_with_leaf(params, leaf), params, 'p')
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from slstm import encoders
 from slstm import neurons
-from slstm.types import Config
-from slstm.types import Encoder
+from slstm.types import Config, Encoder
 from tests import networks
 from tests import oracle
 

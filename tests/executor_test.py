@@ -1,16 +1,12 @@
 """Tests of slstm.executor: three schedules, one function, and the oracle."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from slstm import executor
-from slstm.types import CellState
-from slstm.types import Config
-from slstm.types import Sites
+from slstm.types import CellState, Config, Sites
 from tests import networks
 from tests import oracle
 
@@ -30,12 +26,12 @@ CASES = [
     (7, 2, 1, ['ifgoc']),
     (7, 7, 5, ['oc', 'ifg']),
     (7, 7, 1, ['h']),
-    (7, 2, 5, ['oc', 'oc']),
+    (7, 2, 5, ['oc']),
     (7, 2, 5, ['h']),
     (7, 1, 5, ['', '']),
 ]
 # A few kinds of sites in two layers, for what needs one network only.
-MIXED = ['ifgoc', 'oh']
+MIXED = ['oc', 'igh']
 
 
 def network(sites, num_elements, num_steps, batch, per_step):
@@ -69,8 +65,8 @@ def check_against_oracle(run, layers, x, config, state=None):
   """Every value of every layer is the oracle's, bit for bit."""
   expected = oracle.run(layers, x, config, np.float32, state)
   # The premise: nothing was rounded.
-  jax.tree.map(np.testing.assert_array_equal, expected,
-               oracle.run(layers, x, config, np.float64, state))
+  jax.tree.map(np.testing.assert_array_equal, vars(expected),
+               vars(oracle.run(layers, x, config, np.float64, state)))
   np.testing.assert_array_equal(run.h, expected.h)
   for index, record in enumerate(run.observed):
     np.testing.assert_array_equal(record.state.h, expected.all_h[index])
@@ -150,9 +146,9 @@ def gradients(name, layers, x, state, config):
 
 
 @pytest.mark.parametrize('case', [
-    (7, 2, 2, ['oc', 'ifgh'], 'float64'),
+    (7, 2, 2, ['oc', 'ih'], 'float64'),
     (7, 1, 5, ['oc', ''], 'float64'),
-    (2, 7, 5, ['h'], 'float32'),
+    (2, 4, 5, ['h'], 'float32'),
     (1, 2, 5, ['ifgoch'], 'float32'),
 ],
                          ids=str)
@@ -241,7 +237,7 @@ def test_an_observer_sees_one_element_and_one_step(name):
 
   def observe(record):
     shapes.append(record.state.h.shape)
-    return jnp.sum(jnp.abs(record.spikes.o))
+    return jnp.sum(record.output.o)
 
   run = executor.run(layers, x, config, name, observe)
   assert set(shapes) == {(5, networks.HIDDEN)}

@@ -1,7 +1,6 @@
 """The fit of an IF neuron's shift: its bound, its optimum, its limits."""
 
 import hypothesis
-from hypothesis import strategies
 import jax
 import numpy as np
 import pytest

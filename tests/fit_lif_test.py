@@ -13,17 +13,17 @@ from tests import oracle
 CENTRES = histograms.CENTRES
 
 
-@pytest.mark.parametrize('num_steps, signed, generator', [
-    (1, False, Neuron(1.0, 0.3, 0.8, 0.5)),
-    (1, True, Neuron(0.6, 0.1, 0.7, 0.5)),
-    (2, False, Neuron(0.6, 0.2, 0.9, 0.7)),
-    (2, True, Neuron(0.8, 0.0, 1.1, 0.4)),
-    (2, True, Neuron(0.5, 0.1, 0.6, 0.9)),
-    (4, False, Neuron(0.45, 0.3, 0.7, 0.8)),
+@pytest.mark.parametrize('num_steps, signed, leaves', [
+    (1, False, (1.0, 0.3, 0.8, 0.5)),
+    (1, True, (0.6, 0.1, 0.7, 0.5)),
+    (2, False, (0.6, 0.2, 0.9, 0.7)),
+    (2, True, (0.8, 0.0, 1.1, 0.4)),
+    (2, True, (0.5, 0.1, 0.6, 0.9)),
+    (4, False, (0.45, 0.3, 0.7, 0.8)),
 ])
 def test_recovers_the_neuron_that_generated_the_target(num_steps, signed,
-                                                       generator):
-  target = oracle.staircase(oracle.cast(generator, np.float64),
+                                                       leaves):
+  target = oracle.staircase(oracle.cast(Neuron(*leaves), np.float64),
                             CENTRES.astype(np.float64), num_steps, signed)
   problem = fit_if.Problem(CENTRES, target, num_steps, signed)
   p = histograms.at(-1.5 if signed else -0.5, 1.5)

@@ -39,7 +39,7 @@ def from_drives(drives: np.ndarray) -> np.ndarray:
 
 
 def skewed(rng: np.random.Generator, draws: int) -> np.ndarray:
-  """Weights of draws from a random mixture of two beta distributions, [bins]."""
+  """Weights of draws from a random mixture of two betas, [bins]."""
   return from_drives(
       np.concatenate([
           rng.uniform(-2, 1) + rng.uniform(0.2, 3) * rng.beta(a, b, draws)

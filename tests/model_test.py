@@ -12,10 +12,7 @@ import slstm
 from slstm import encoders
 from slstm import neurons
 from slstm import types
-from slstm.types import Config
-from slstm.types import Params
-from slstm.types import Readout
-from slstm.types import Sites
+from slstm.types import Config, Params, Readout, Sites
 from tests import networks
 from tests import oracle
 
@@ -170,7 +167,7 @@ def test_executor_observer_and_state_are_handed_on():
 def test_examples_of_a_batch_do_not_mix():
   config = Config(num_steps=2)
   params, x = classifier(['ifgoc', 'oc'], config), random_input(3, 4)
-  order = np.asarray([2, 0, 3, 1])
+  order = np.asarray([2, 0, 1, 3])
   apply = jax.jit(slstm.apply, static_argnums=2)
   np.testing.assert_allclose(apply(params, x[:, order], config).logits,
                              apply(params, x, config).logits[order],
@@ -192,7 +189,7 @@ def test_rate_coupling_tends_to_the_hard_lstm(sites):
     config = Config(num_steps=num_steps, coupling='rate')
     with jax.disable_jit():  # T is unrolled: slow to compile, quick to run.
       logits = slstm.apply(snn, x, config).logits
-    assert np.max(np.abs(logits - ann)) <= 5 / num_steps
+    assert np.max(np.abs(logits - ann)) <= 2 / num_steps
 
 
 # --- Learning signal ----------------------------------------------------------
@@ -227,7 +224,10 @@ def test_gradient_reaches_every_trained_leaf(coupling):
     def loss(params):
       return jnp.sum(jnp.square(slstm.apply(params, x, config).logits))
 
-    gradient = jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(params))
+    # Unoptimised, because compilation is nearly all of the time.
+    options = {'xla_backend_optimization_level': 0}
+    gradient = jax.jit(jax.grad(loss), compiler_options=options)(params)
+    gradient = jax.tree.map(np.asarray, gradient)
   for path, leaf in jax.tree.leaves_with_path(gradient):
     name = jax.tree_util.keystr(path)
     if name in ('.encoder.mean', '.encoder.std'):

@@ -7,11 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slstm import types
-from slstm.types import CellState
-from slstm.types import Gates
-from slstm.types import Layer
-from slstm.types import Neuron
-from slstm.types import Sites
+from slstm.types import CellState, Gates, Layer, Neuron, Sites
 
 FEATURES = 3
 HIDDEN = 4

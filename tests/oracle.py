@@ -13,35 +13,41 @@ whatever has the attributes that `slstm.types` names; arithmetic is in the given
 dtype. Axes: N elements, T steps, B batch, D features, H hidden units.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
 GATES = ('i', 'f', 'g', 'o')
-SITES = ('i', 'f', 'g', 'o', 'c', 'h')
 TERNARY = {'i': False, 'f': False, 'o': False, 'g': True, 'c': True, 'h': True}
 
 
-class Result(NamedTuple):
-  """What `run` computed; each entry of a list belongs to one layer."""
-  h: np.ndarray  # of the last layer, [N, T, B, H]
-  final_h: list  # after the last element, [T, B, H]
-  final_c: list
-  all_h: list  # [N, T, B, H]
-  all_c: list
-  drive: list  # dict from site to [N, T, B, H]
-  output: list
-  spikes: list  # only the sites that spike
+class Result:
+  """What `run` computed; each list has an entry for each layer.
+
+  T is 1 for coupling 'rate'.
+
+  Attributes:
+    h: output of the last layer, [N, T, B, H].
+    all_h, all_c: lists of [N, T, B, H].
+    final_h, final_c: lists of the state to continue from, [T, B, H].
+    drive, output: lists of dicts from site to [N, T, B, H].
+    spikes: the same for the sites that spike; empty for coupling 'rate'.
+  """
+
+  def __init__(self, all_h, all_c, drive, output, spikes):
+    self.h = all_h[-1]
+    self.all_h, self.all_c = all_h, all_c
+    self.final_h = [h[-1] for h in all_h]
+    self.final_c = [c[-1] for c in all_c]
+    self.drive, self.output, self.spikes = drive, output, spikes
 
 
-class Logits(NamedTuple):
-  """What `apply` computed."""
-  logits: np.ndarray  # [B, K]
-  pooled: np.ndarray  # [B, P H]
-  result: Result
+class Logits:
+  """What `apply` computed: logits [B, K], pooled [B, P H] and a Result."""
+
+  def __init__(self, logits, pooled, result):
+    self.logits, self.pooled, self.result = logits, pooled, result
 
 
-def cast(tree: Any, dtype: Any) -> Any:
+def cast(tree, dtype):
   """Turns every leaf of nested (named) tuples into an array of a dtype."""
   if tree is None:
     return None
@@ -146,8 +152,8 @@ def _run_example(layers, x, h, c, config):
     config: family, slope, levels, num_steps, coupling.
 
   Returns:
-    For each layer a list over n of a list over t of (h, c, drive, output,
-    spikes).
+    For each layer a list over n of a list over t of updates, dicts of what
+    was computed: h and c [H]; drive, output and spikes, dicts from site to [H].
   """
   slots = 1 if config.coupling == 'rate' else config.num_steps
   h, c = [list(rows) for rows in h], [list(rows) for rows in c]
@@ -173,7 +179,13 @@ def _run_example(layers, x, h, c, config):
         z = pre_activations(layer, below[t], h[index][t])
         h[index][t], c[index][t], drive, output = lstm_update(
             squash, z, c[index][t], config.slope)
-        steps.append((h[index][t], c[index][t], drive, output, spikes))
+        steps.append({
+            'h': h[index][t],
+            'c': c[index][t],
+            'drive': drive,
+            'output': output,
+            'spikes': spikes
+        })
       history[index].append(steps)
       below = h[index][:]
   return history
@@ -190,45 +202,42 @@ def run(layers, x, config, dtype, state=None):
     state: initial (h, c) of each layer, [T, B, H]; zeros by default.
 
   Returns:
-    A Result. T is 1 for coupling 'rate'.
+    A Result.
   """
   layers, x, state = cast((layers, x, state), dtype)
   slots = 1 if config.coupling == 'rate' else config.num_steps
   batch = x.shape[2]
   if state is None:
-    zeros = [np.zeros((slots, batch, l.u.i.shape[0]), dtype) for l in layers]
+    hidden_sizes = [layer.u.i.shape[0] for layer in layers]
+    zeros = [np.zeros((slots, batch, hidden), dtype) for hidden in hidden_sizes]
     state = [(z, z) for z in zeros]
   examples = [
       _run_example(layers, x[:, :, b], [h[:, b] for h, _ in state],
                    [c[:, b] for _, c in state], config) for b in range(batch)
   ]
+  by_layer = list(zip(*examples))
+  return Result(all_h=[_stack(h, lambda update: update['h']) for h in by_layer],
+                all_c=[_stack(h, lambda update: update['c']) for h in by_layer],
+                drive=[_stack_sites(h, 'drive') for h in by_layer],
+                output=[_stack_sites(h, 'output') for h in by_layer],
+                spikes=[_stack_sites(h, 'spikes') for h in by_layer])
 
-  def gather(layer, read):
-    """[N, T, B, H] of what `read` picks from each update of a layer."""
-    return np.stack([[[read(update)
-                       for update in steps]
-                      for steps in example[layer]]
-                     for example in examples], 2)
 
-  indices = range(len(layers))
-  all_h = [gather(l, lambda update: update[0]) for l in indices]
-  all_c = [gather(l, lambda update: update[1]) for l in indices]
+def _stack(histories, read):
+  """[N, T, B, H] of what `read` picks from a layer's updates, [B][N][T]."""
+  values = []
+  for history in histories:
+    values.append([[read(update) for update in steps] for steps in history])
+  return np.moveaxis(np.asarray(values), 0, 2)
 
-  def gather_sites(part):
-    return [{
-        site: gather(l, lambda update, site=site: update[part][site])
-        for site in examples[0][l][0][0][part]
-    }
-            for l in indices]
 
-  return Result(h=all_h[-1],
-                final_h=[h[-1] for h in all_h],
-                final_c=[c[-1] for c in all_c],
-                all_h=all_h,
-                all_c=all_c,
-                drive=gather_sites(2),
-                output=gather_sites(3),
-                spikes=gather_sites(4))
+def _stack_sites(histories, part):
+  """The same for a part that is a dict from site to [H]."""
+  first_update = histories[0][0][0]
+  return {
+      site: _stack(histories, lambda update, site=site: update[part][site])
+      for site in first_update[part]
+  }
 
 
 def encode(encoder, x, config, dtype):

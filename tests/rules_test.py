@@ -74,6 +74,25 @@ def test_each_unit_falls_back_on_its_own():
   assert len(jax.tree.leaves(neuron)) == 4
 
 
+@pytest.mark.parametrize('mse_fit, mse_held_out, rule', [
+    ((0.3, 0.2, 0.1), (0.3, 0.2, 0.1), 'lif'),
+    ((0.3, 0.2, 0.1), (0.3, 0.2, 0.2), 'lif'),
+    ((0.3, 0.2, 0.1), (0.3, 0.2, 0.25), 'if_data'),
+    ((0.3, 0.2, 0.1), (0.3, 0.5, 0.4), 'if_uniform'),
+    ((0.3, 0.2, 0.1), (0.3, 0.5, 0.2), 'lif'),
+    ((0.3, 0.3, 0.3), (0.3, 0.3, 0.2), 'if_uniform'),
+    ((0.3, 0.2, 0.2), (0.3, 0.2, 0.1), 'if_data'),
+])
+def test_a_rule_is_compared_with_the_one_taken_before(mse_fit, mse_held_out,
+                                                      rule):
+  errors = [
+      np.array([[fit], [0.0], [held_out], [0.0]])
+      for fit, held_out in zip(mse_fit, mse_held_out)
+  ]
+  choice, = rules.choose(errors)
+  assert rules.RULES[choice] == rule
+
+
 def test_data_shift_is_taken_only_where_it_was_asked_for():
   problem = histograms.problem('f', 'standard', 2)
   p = histograms.at(0.70, 0.74)
@@ -84,6 +103,15 @@ def test_data_shift_is_taken_only_where_it_was_asked_for():
     assert (neuron.v_0[0] != 0.5) == (shift == 'data')
     assert report.leak == [1.0]
     assert set(report.errors) == {*rules.RULES, 'chosen'}
+
+
+def test_of_equal_rules_the_simplest_is_taken():
+  problem = histograms.problem('f', 'hard', 2)
+  for p in histograms.at(-2, -1), histograms.at(0.5, 0.5):
+    for kind in ('if', 'data'), ('lif', 'data'):
+      neuron, report = rules.fit_site(problem, p, p, *kind)
+      assert report.rules['if_uniform'] == 1
+      assert neuron.v_0 == 0.5 and neuron.amplitude == 1
 
 
 def test_report_dict_is_json():

@@ -84,16 +84,13 @@ def test_front_has_what_nothing_beats(points):
           2: float(pj)
       }, False) for error, pj in points
   ])
-  best = np.inf  # least energy among those of less error
-  previous = None
+  assert [(one.error, one.energy[2]) for one in ranked] == sorted(points)
   for one in ranked:
-    point = one.error, one.energy[2]
-    if point != previous:
-      assert one.on_front == (one.energy[2] < best)
-      best = min(best, one.energy[2])
-    else:
-      assert one.on_front == before
-    before, previous = one.on_front, point
+    pj = one.energy[2]
+    beaten = any(
+        error <= one.error and other <= pj and (error < one.error or other < pj)
+        for error, other in points)
+    assert one.on_front == (not beaten)
 
 
 def test_default_subsets_all_make_h_spike():

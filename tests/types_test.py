@@ -8,11 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from slstm import types
-from slstm.types import Config
-from slstm.types import Gates
-from slstm.types import Layer
-from slstm.types import Neuron
-from slstm.types import Sites
+from slstm.types import Config, Gates, Layer, Neuron, Sites
 
 
 def test_present_lists_the_converted_sites_in_order():
@@ -60,13 +56,13 @@ def test_config_refuses_a_bad_field_and_names_it(field, value):
 
 def test_config_refuses_an_unknown_field():
   with pytest.raises(TypeError, match='steps'):
-    Config(steps=2)  # type: ignore[call-arg]
+    Config(steps=2)
 
 
 def test_config_is_frozen_and_a_static_argument():
   config = Config(num_steps=4)
   with pytest.raises(dataclasses.FrozenInstanceError):
-    config.num_steps = 2  # type: ignore[misc]
+    config.num_steps = 2
   assert hash(config) == hash(Config(num_steps=4))
   assert config != Config(num_steps=2)
   scale = jax.jit(lambda x, config: x * config.num_steps, static_argnums=1)
