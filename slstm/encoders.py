@@ -31,7 +31,8 @@ def standardising(x: Array) -> Encoder:
   axes = tuple(range(x.ndim - 1))
   mean = jnp.mean(x, axes, dtype=jnp.float32)
   std = jnp.std(x.astype(jnp.float32), axes)
-  return Encoder(mean, jnp.where(std > 0, std, 1.0))
+  changes = std > 1e-6 * jnp.abs(mean)  # more than rounding of the mean
+  return Encoder(mean, jnp.where(changes, std, 1.0))
 
 
 def encode(encoder: Encoder, x: Array, config: Config) -> Array:

@@ -74,19 +74,31 @@ def run(layers: Sequence[Layer],
         "coupling 'step'.")
   slots = 1 if config.coupling == 'rate' else config.num_steps
   _check_shapes(layers, x, slots)
-  if state is None:
-    state = [zero_state(layer, slots, x.shape[2], x.dtype) for layer in layers]
-  elif len(state) != len(layers):
-    raise ValueError(f'run: {len(state)} initial states for {len(layers)} '
-                     'layers; expected one a layer.')
+  start = tuple(
+      zero_state(layer, slots, x.shape[2], x.dtype) for layer in layers)
+  if state is not None:
+    _check_state(state, start)
+    start = tuple(state)
   observe = observe or (lambda record: ())
-  return EXECUTORS[executor](layers, x, tuple(state), config, observe)
+  return EXECUTORS[executor](layers, x, start, config, observe)
 
 
 def zero_state(layer: Layer, slots: int, batch: int, dtype: Any) -> CellState:
   """The state before the first element: h = c = 0, each [T, B, H]."""
   zeros = jnp.zeros((slots, batch, layer.u.i.shape[0]), dtype)
   return CellState(zeros, zeros)
+
+
+def _check_state(state: Sequence[CellState], like: Sequence[CellState]) -> None:
+  if len(state) != len(like):
+    raise ValueError(f'run: {len(state)} initial states for {len(like)} '
+                     'layers; expected one a layer.')
+  for index, (given, expected) in enumerate(zip(state, like)):
+    for name, leaf in given._asdict().items():
+      if leaf.shape != expected.h.shape:
+        raise ValueError(
+            f'run: state[{index}].{name} has shape {leaf.shape}; expected '
+            f'[T, B, H] = {expected.h.shape}. Is it of another batch or T?')
 
 
 def _check_shapes(layers: Sequence[Layer], x: Array, slots: int) -> None:
@@ -132,7 +144,7 @@ def _rate(layer, zx, state, config, observe):
 
   def element(state, zx_n):
     record = cells.rate_update(layer, zx_n + state.h @ u, state.c, config)
-    return record.state, (record.state.h, observe(record))
+    return record.state, (record.state.h, jax.vmap(observe)(record))
 
   return jax.lax.scan(element, state, zx)
 

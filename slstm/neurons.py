@@ -88,12 +88,20 @@ def staircase(neuron: Neuron,
 
   Returns:
     The mean output over the T steps, [..., H].
+
+  Raises:
+    ValueError: for T < 1, or a neuron made for a layer of another size.
   """
-  v = initial_membrane(neuron, d.shape)
-  count = jnp.zeros_like(d)
-  for _ in range(num_steps):
+  if num_steps < 1:
+    raise ValueError(f'staircase: num_steps is {num_steps}; expected >= 1.')
+
+  def time_step(carry, _):
+    v, count = carry
     v, s = step(neuron, v, d, signed, surrogate, width)
-    count = count + s
+    return (v, count + s), None
+
+  start = initial_membrane(neuron, d.shape), jnp.zeros_like(d)
+  (_, count), _ = jax.lax.scan(time_step, start, length=num_steps)
   return align(neuron.amplitude, d) * count / num_steps
 
 

@@ -63,6 +63,8 @@ def _files(folder):
   }
 
 
+# A read that fails leaves orbax's event loop to the garbage collector.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_truncation_is_reported_by_name_or_harmless(tmp_path):
   """Every file of the checkpoint is cut in half, one at a time."""
   slstm.save_model(tmp_path, model(), CONFIG)

@@ -244,7 +244,6 @@ def test_an_observer_sees_one_element_and_one_step(name):
   assert [seen.shape for seen in run.observed] == [(3, 2)] * 2
 
 
-@pytest.mark.xfail(reason="with 'rate' the observer sees an axis T = 1")
 def test_an_observer_sees_the_same_shape_with_rate_coupling():
   layers, x, _, _ = network(MIXED, 3, 2, 5, False)
   config = Config(num_steps=2, coupling='rate')
@@ -306,7 +305,6 @@ def test_the_wrong_number_of_states_is_refused():
     executor.run(layers, x, config, state=state[:1])
 
 
-@pytest.mark.xfail(reason='the shape of a state is not checked')
 @names
 @pytest.mark.parametrize('shape', [(1, 5, 4), (3, 5, 4), (2, 1, 4), (2, 5, 3)])
 def test_a_state_of_another_shape_is_refused(name, shape):

@@ -97,7 +97,7 @@ def test_every_binary_in_turn(npz, tmp_path):
 
 def test_killed_training_ends_in_the_same_parameters(npz, tmp_path):
   """Kill -9 after a saved epoch and in the middle of the next one."""
-  mine = (*SMALL, f'--data={npz}', '--epochs=400', '--dropout=0.3')
+  mine = (*SMALL, f'--data={npz}', '--epochs=60', '--dropout=0.3')
   undisturbed, killed = tmp_path / 'undisturbed', tmp_path / 'killed'
   must('train_ann', *mine, f'--work_dir={undisturbed}')
   with subprocess.Popen(command('train_ann', *mine, f'--work_dir={killed}'),

@@ -53,7 +53,8 @@ def run_tests(folder, tests):
       cwd=folder,
       capture_output=True,
       text=True,
-      check=False)
+      check=False,
+      timeout=300)
   return result.returncode, result.stdout + result.stderr
 
 
