@@ -95,12 +95,15 @@ def staircase(neuron: Neuron,
   if num_steps < 1:
     raise ValueError(f'staircase: num_steps is {num_steps}; expected >= 1.')
 
+  # The carry of a scan keeps its dtype, so neuron and drive must share one.
+  d = d.astype(jnp.result_type(d, *jax.tree.leaves(neuron)))
+
   def time_step(carry, _):
     v, count = carry
     v, s = step(neuron, v, d, signed, surrogate, width)
     return (v, count + s), None
 
-  start = initial_membrane(neuron, d.shape), jnp.zeros_like(d)
+  start = (initial_membrane(neuron, d.shape).astype(d.dtype), jnp.zeros_like(d))
   (_, count), _ = jax.lax.scan(time_step, start, length=num_steps)
   return align(neuron.amplitude, d) * count / num_steps
 

@@ -305,3 +305,10 @@ def test_a_staircase_of_no_steps_is_refused():
 def test_an_unknown_surrogate_is_refused():
   with pytest.raises(ValueError, match="surrogate is 'square'"):
     neurons.step(scalar(), jnp.zeros(3), jnp.zeros(3), False, 'square')
+
+
+@pytest.mark.parametrize('dtype', [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_a_staircase_promotes_the_drive_to_the_neuron(dtype):
+  d = jnp.asarray([-1.0, 0.25, 0.75, 2.0], dtype)
+  found = neurons.staircase(neurons.integrate_and_fire(False), d, 2, False)
+  np.testing.assert_array_equal(found, np.asarray([0.0, 0.5, 1.0, 1.0]))
