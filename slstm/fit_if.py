@@ -21,7 +21,7 @@ All leaves of the neurons here are [U], U the number of histograms.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -140,21 +140,7 @@ def _rates(candidates: Neuron, centres: np.ndarray, num_steps: int,
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _staircases(candidates: Neuron, centres: Array, num_steps: int,
                 signed: bool) -> Array:
-  """rate_T(d) of each candidate at each drive, [C, bins].
-
-  As `neurons.staircase`, but scanned, as T may be large here.
-  """
-
-  def rate(neuron: Neuron) -> Array:
-
-    def time_step(carry: tuple[Array, Array], _: None) -> Any:
-      v, count = carry
-      v, s = neurons.step(neuron, v, centres, signed)
-      return (v, count + s), None
-
-    start = (neurons.initial_membrane(neuron,
-                                      centres.shape), jnp.zeros_like(centres))
-    (_, count), _ = jax.lax.scan(time_step, start, length=num_steps)
-    return count / num_steps
-
-  return jax.vmap(rate)(candidates)
+  """rate_T(d) of each candidate at each drive, [C, bins]."""
+  ones = candidates._replace(amplitude=jnp.ones_like(candidates.amplitude))
+  return jax.vmap(lambda neuron: neurons.staircase(neuron, centres, num_steps,
+                                                   signed))(ones)
