@@ -1,40 +1,129 @@
-"""Augmentation of training inputs, on the fly; never of validation or test."""
+"""Augmentation of training inputs, on the fly; never of validation or test.
+
+Each works on x [N, B, D] of single samples, before they are joined to elements,
+and draws anew for every example.
+"""
+
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from experiments.config import Experiment
 from slstm.train import Augment
 from slstm.types import Array
 
+MASKS = 2  # of each kind in one example
 
-def make(rotation: float, noise: float) -> Augment | None:
-  """Rotation, then noise, each with a strength of which 0 turns it off.
+
+def make(experiment: Experiment,
+         background: np.ndarray | None = None) -> Augment | None:
+  """All augmentations that an experiment asks for, one after the other.
 
   Args:
-    rotation: standard deviation of `rotate`, radians an axis, >= 0.
-    noise: standard deviation of white noise in the units of x, >= 0.
+    experiment: its strengths, each >= 0; 0 turns one off.
+    background: clips of noise alone, [clips, N, D], if the data set has any.
 
   Returns:
-    A function of (key, x [N, B, D]), or None where both are off.
+    A function of (key, x [N, B, frames D]), or None where all are off.
 
   Raises:
-    ValueError: for a strength that is not a finite number >= 0.
+    ValueError: for a strength out of range, or a background that is wanted and
+      not there.
   """
-  for name, strength in (('rotation', rotation), ('noise', noise)):
-    if not 0 <= strength < float('inf'):
-      raise ValueError(f'--{name}={strength}: expected a finite number >= 0.')
-  if not rotation and not noise:
+  strengths = {
+      'background': (experiment.background, 1.0),
+      'time_shift': (experiment.time_shift, float('inf')),
+      'rotation': (experiment.rotation, float('inf')),
+      'noise': (experiment.noise, float('inf')),
+      'time_mask': (experiment.time_mask, float('inf')),
+      'feature_mask': (experiment.feature_mask, float('inf')),
+  }
+  for name, (strength, most) in strengths.items():
+    if not (0 <= strength <= most and strength < float('inf')):
+      raise ValueError(f'--{name}={strength}: expected a finite number in '
+                       f'0..{most}.')
+  if background is None:
+    background = np.empty((0, 1, 1))
+  if experiment.background and not len(background):
+    raise ValueError(f'--background={experiment.background}: data set '
+                     f'{experiment.dataset!r} has no clips of noise alone.')
+  functions: dict[str, Any] = {
+      'background': functools.partial(mix, background=background),
+      'time_shift': shift_time,
+      'rotation': rotate,
+      'noise': add_noise,
+      'time_mask': functools.partial(mask, axis=0),
+      'feature_mask': functools.partial(mask, axis=2),
+  }
+  chosen = [(functions[name], strength)
+            for name, (strength, _) in strengths.items()
+            if strength]
+  if not chosen:
     return None
 
   def augment(key: Array, x: Array) -> Array:
-    rotation_key, noise_key = jax.random.split(key)
-    if rotation:
-      x = rotate(rotation_key, x, rotation)
-    if noise:
-      x = x + noise * jax.random.normal(noise_key, x.shape, x.dtype)
-    return x
+    length, batch, features = x.shape
+    frames = experiment.frames
+    x = x.reshape(length, batch, frames, features // frames)
+    x = jnp.swapaxes(x, 1, 2).reshape(length * frames, batch, -1)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    for index, (function, strength) in enumerate(chosen):
+      x = function(jax.random.fold_in(key, index), x, strength)
+    x = jnp.swapaxes(x.reshape(length, frames, batch, -1), 1, 2)
+    return x.reshape(length, batch, features)
 
   return augment
+
+
+def add_noise(key: Array, x: Array, strength: float) -> Array:
+  """Adds white noise of that standard deviation, in units of x."""
+  return x + strength * jax.random.normal(key, x.shape, x.dtype)
+
+
+def shift_time(key: Array, x: Array, most: int) -> Array:
+  """Moves by -most..most samples; the first or last sample fills the gap."""
+  length, batch, _ = x.shape
+  shift = jax.random.randint(key, (1, batch), -most, most + 1)
+  source = jnp.clip(jnp.arange(length).reshape(-1, 1) + shift, 0, length - 1)
+  return jnp.take_along_axis(x, source[:, :, None], axis=0)
+
+
+def mask(key: Array, x: Array, widest: int, axis: int) -> Array:
+  """Replaces MASKS bands of 0..widest places by the mean of the example.
+
+  Source: Park et al., "SpecAugment", Interspeech 2019, section 2.
+  """
+  size, batch = x.shape[axis], x.shape[1]
+  width_key, start_key = jax.random.split(key)
+  shape = (MASKS, 1, batch)
+  width = jax.random.randint(width_key, shape, 0, widest + 1)
+  start = jnp.floor(jax.random.uniform(start_key, shape) *
+                    (size + 1 - width)).astype(int)
+  place = jnp.arange(size).reshape(1, size, 1)
+  masked = jnp.any((place >= start) & (place < start + width), axis=0)
+  masked = masked[:, :, None] if axis == 0 else masked.T[None]
+  return jnp.where(masked, jnp.mean(x, (0, 2), keepdims=True), x)
+
+
+def mix(key: Array, x: Array, probability: float,
+        background: np.ndarray) -> Array:
+  """Mixes with a clip of noise, with that probability.
+
+  x and background are log energies, 10 ln E + constant, so energies add up:
+  10 ln(e^{x/10} + e^{(noise + gain)/10}), the gain uniform in -46..0, which is
+  -20..0 dB.
+  """
+  batch = x.shape[1]
+  clip_key, gain_key, coin_key = jax.random.split(key, 3)
+  clips = jax.random.randint(clip_key, (batch,), 0, len(background))
+  noise = jnp.swapaxes(jnp.asarray(background)[clips], 0, 1).astype(x.dtype)
+  gain = jax.random.uniform(gain_key, (1, batch, 1), x.dtype, -46.0, 0.0)
+  mixed = 10.0 * jnp.logaddexp(x / 10.0, (noise + gain) / 10.0)
+  coin = jax.random.bernoulli(coin_key, probability, (1, batch, 1))
+  return jnp.where(coin, mixed, x)
 
 
 def rotate(key: Array, x: Array, strength: float) -> Array:

@@ -1,11 +1,11 @@
-"""One frozen config for an experiment, its presets, and its flags.
+"""One frozen config for an experiment, and its flags.
 
 Every field of `Experiment` is a flag of the same name. `--preset` chooses the
-values from which the other flags depart.
+values from which the other flags depart, see `presets`.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Mapping
 
 from absl import flags
 
@@ -19,9 +19,13 @@ class Experiment:
   """Everything that decides the result of an experiment.
 
   Attributes:
-    dataset: 'uci_har' (embedded) or 'npz' (your own arrays, see `data`).
-    data: path of an .npz with x [examples, N, D], y [examples] and, to choose
-      the split yourself, split [examples]: 0 training, 1 validation, 2 test.
+    dataset: 'uci_har' (embedded), 'mnist', 'speech_commands' or 'npz' (your own
+      arrays).
+    data: for npz the path of a file with x [examples, N, D], y [examples] and,
+      to choose the split yourself, split [examples]: 0 training, 1 validation,
+      2 test. Else the folder of the data set's files; by default the one of its
+      name in $SLSTM_DATA, and where that is not set they are downloaded.
+    order: of the pixels of mnist: rows, pixels or permuted.
     frames: consecutive samples joined to one element of the sequence.
     hidden: units of each layer.
     family: activations of the source LSTM: standard, hard or quantised.
@@ -46,14 +50,22 @@ class Experiment:
     label_smoothing: of the cross-entropy.
     dropout: of the pooled features.
     rate_penalty: weight of the spike rate in the SNN's loss.
+    distillation: how much of the SNN's targets are the probabilities of its
+      source LSTM, 0 to 1.
     rotation: training inputs are turned by that much, radians (inertial data).
     noise: standard deviation of noise added to training inputs, units of x.
+    time_shift: training inputs are moved by up to that many samples.
+    time_mask: up to that many samples are masked, twice.
+    feature_mask: up to that many features are masked, twice.
+    background: probability of mixing with a training clip of background noise
+      (speech_commands).
     calibration: training examples used to calibrate the conversion.
     executor: sequential, stacked or wavefront.
     seed: of the initial weights, the order of examples and dropout.
   """
   dataset: str = 'uci_har'
   data: str = ''
+  order: str = 'rows'
   frames: int = 1
   hidden: tuple[int, ...] = (64,)
   family: str = 'hard'
@@ -78,8 +90,13 @@ class Experiment:
   label_smoothing: float = 0.1
   dropout: float = 0.3
   rate_penalty: float = 0.0
+  distillation: float = 0.0
   rotation: float = 0.0
   noise: float = 0.0
+  time_shift: int = 0
+  time_mask: int = 0
+  feature_mask: int = 0
+  background: float = 0.0
   calibration: int = 512
   executor: str = 'stacked'
   seed: int = 0
@@ -115,19 +132,14 @@ class Experiment:
                        label_smoothing=self.label_smoothing,
                        dropout=self.dropout,
                        rate_penalty=self.rate_penalty if spiking else 0.0,
+                       distillation=self.distillation if spiking else 0.0,
                        executor=self.executor,
                        seed=self.seed)
 
 
-PRESETS = {
-    'har': Experiment(frames=2, hidden=(128,), rotation=0.1, noise=0.1),
-    'npz': Experiment(dataset='npz'),
-}
-
-
-def define_flags() -> None:
+def define_flags(presets: Mapping[str, Experiment]) -> None:
   """Defines --preset, --work_dir and one flag for each field."""
-  flags.DEFINE_enum('preset', 'har', sorted(PRESETS), 'Where to start from.')
+  flags.DEFINE_enum('preset', 'har', sorted(presets), 'Where to start from.')
   flags.DEFINE_string('work_dir', None, 'Folder to write; made if absent.')
   define: dict[type, Any] = {
       int: flags.DEFINE_integer,
@@ -144,7 +156,7 @@ def define_flags() -> None:
       define[type(field.default)](field.name, None, text)
 
 
-def from_flags() -> Experiment:
+def from_flags(presets: Mapping[str, Experiment]) -> Experiment:
   """The experiment that the command line asks for.
 
   Raises:
@@ -158,7 +170,7 @@ def from_flags() -> Experiment:
     if isinstance(field.default, tuple):
       value = entries(field.name, type(field.default[0]))
     changes[field.name] = value
-  return dataclasses.replace(PRESETS[flags.FLAGS.preset], **changes)
+  return dataclasses.replace(presets[flags.FLAGS.preset], **changes)
 
 
 def entries(flag: str, kind: type) -> tuple:

@@ -1,6 +1,7 @@
 """Data sets by name: training, validation and test arrays in memory."""
 
 import hashlib
+import os
 import pathlib
 from typing import NamedTuple
 import zipfile
@@ -10,15 +11,27 @@ import numpy as np
 from experiments.config import Experiment
 from slstm.train import Data
 from slstm.types import check_choice
+from third_party.mnist import data as mnist
+from third_party.speech_commands import data as speech_commands
+from third_party.speech_commands import packed
 from third_party.uci_har import data as uci_har
 
 
 class DataSet(NamedTuple):
-  """Three disjoint sets and the names of the classes."""
+  """Three disjoint sets.
+
+  Attributes:
+    train, validation, test: x [examples, N, D], uint8 where the source is.
+    classes: their names.
+    shared_scale: whether the features are of one kind, such as pixels.
+    background: training inputs that are noise alone, [clips, N, D].
+  """
   train: Data
   validation: Data
   test: Data
   classes: tuple[str, ...]
+  shared_scale: bool = False
+  background: np.ndarray | None = None
 
 
 def load(experiment: Experiment) -> DataSet:
@@ -36,9 +49,9 @@ def load(experiment: Experiment) -> DataSet:
     check(data, len(loaded.classes), name)
     return Data(join_frames(data.x, experiment.frames), data.y)
 
-  return DataSet(prepare(loaded.train, 'train'),
-                 prepare(loaded.validation, 'validation'),
-                 prepare(loaded.test, 'test'), loaded.classes)
+  return loaded._replace(train=prepare(loaded.train, 'train'),
+                         validation=prepare(loaded.validation, 'validation'),
+                         test=prepare(loaded.test, 'test'))
 
 
 def join_frames(x: np.ndarray, frames: int) -> np.ndarray:
@@ -87,6 +100,33 @@ def _uci_har(experiment: Experiment) -> DataSet:
   return DataSet(train, validation, test, uci_har.CLASSES)
 
 
+def _mnist(experiment: Experiment) -> DataSet:
+  splits = mnist.load(_folder(experiment))
+  chosen = (*mnist.validation_split(splits['train']), splits['test'])
+  train, validation, test = (Data(mnist.as_sequence(part.x, experiment.order),
+                                  part.y) for part in chosen)
+  return DataSet(train, validation, test, mnist.CLASSES, shared_scale=True)
+
+
+def _speech_commands(experiment: Experiment) -> DataSet:
+  splits = packed.load(_folder(experiment))
+  train, validation, test = (
+      Data(splits[name].x, splits[name].y) for name in speech_commands.SPLITS)
+  silence = speech_commands.CLASSES.index(speech_commands.SILENCE)
+  return DataSet(train,
+                 validation,
+                 test,
+                 speech_commands.CLASSES,
+                 background=train.x[train.y == silence])
+
+
+def _folder(experiment: Experiment) -> pathlib.Path:
+  """The folder of the files of a data set that is not embedded."""
+  if experiment.data:
+    return pathlib.Path(experiment.data)
+  return pathlib.Path(os.environ['SLSTM_DATA']) / experiment.dataset
+
+
 def _npz(experiment: Experiment) -> DataSet:
   path = pathlib.Path(experiment.data)
   if not experiment.data or not path.is_file():
@@ -132,4 +172,9 @@ def _random_split(num_examples: int) -> np.ndarray:
   return np.digitize(place, (0.70, 0.85))
 
 
-_LOADERS = {'uci_har': _uci_har, 'npz': _npz}
+_LOADERS = {
+    'uci_har': _uci_har,
+    'mnist': _mnist,
+    'speech_commands': _speech_commands,
+    'npz': _npz,
+}

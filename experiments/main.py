@@ -10,6 +10,7 @@ from absl import logging
 
 from experiments import config as config_lib
 from experiments import data as data_lib
+from experiments.presets import PRESETS
 
 Run = Callable[[config_lib.Experiment, data_lib.DataSet, pathlib.Path], None]
 
@@ -21,14 +22,14 @@ def main(run: Run) -> None:
     run: called with the experiment, the data set and the work directory.
   """
   logging.set_verbosity(logging.WARNING)  # orbax tells much below that
-  config_lib.define_flags()
+  config_lib.define_flags(PRESETS)
   flags.mark_flag_as_required('work_dir')
 
   def start(argv: list[str]) -> None:
     if len(argv) > 1:
       raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
     try:
-      experiment = config_lib.from_flags()
+      experiment = config_lib.from_flags(PRESETS)
       run(experiment, data_lib.load(experiment),
           pathlib.Path(flags.FLAGS.work_dir))
     except (ValueError, OSError, FloatingPointError) as error:

@@ -5,8 +5,8 @@ import json
 import shlex
 from typing import Any
 
-from experiments import config as config_lib
 from experiments import reference
+from experiments.presets import PRESETS
 from experiments.results import Results
 from experiments.results import Stage
 from experiments.tables import Table
@@ -98,7 +98,7 @@ def _command(binary: str, arguments: list[str]) -> str:
 def flags(experiment: dict[str, Any]) -> list[str]:
   """The preset that is nearest to an experiment, and the flags that differ."""
   best: list[str] | None = None
-  for name, preset in config_lib.PRESETS.items():
+  for name, preset in PRESETS.items():
     fields = json.loads(json.dumps(dataclasses.asdict(preset)))
     found = [f'--preset={name}'] + [
         f'--{field}={_text(value)}' for field, value in experiment.items()

@@ -33,7 +33,8 @@ def train_ann(experiment: Experiment, dataset: data_lib.DataSet,
   if workdir.begin(work_dir, 'train_ann', None, experiment, digest):
     return
   config = experiment.model()
-  encoder = encoders.standardising(jnp.asarray(dataset.train.x))
+  encoder = encoders.standardising(jnp.asarray(dataset.train.x),
+                                   dataset.shared_scale)
   params = slstm.init(jax.random.key(experiment.seed),
                       dataset.train.x.shape[-1], experiment.hidden,
                       len(dataset.classes), config, encoder)
@@ -71,8 +72,12 @@ def train_snn(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
   if workdir.begin(work_dir, 'train_snn', source, experiment, digest):
     return
   params, config = checkpoint.load_model(source / 'model')
+  teacher = None
+  if experiment.distillation:
+    ann = source.parent / workdir.read_json(source / 'config.json')['source']
+    teacher = train.Teacher(*checkpoint.load_model(ann / 'model'))
   _train(params, config, experiment.training(spiking=True), experiment, dataset,
-         work_dir)
+         work_dir, teacher)
 
 
 def evaluate(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
@@ -118,9 +123,13 @@ def time_major(x: np.ndarray) -> np.ndarray:
   return np.swapaxes(x, 0, 1)
 
 
-def _train(params: slstm.Params, config: slstm.Config,
-           train_config: train.TrainConfig, experiment: Experiment,
-           dataset: data_lib.DataSet, work_dir: Path) -> None:
+def _train(params: slstm.Params,
+           config: slstm.Config,
+           train_config: train.TrainConfig,
+           experiment: Experiment,
+           dataset: data_lib.DataSet,
+           work_dir: Path,
+           teacher: train.Teacher | None = None) -> None:
   """Trains, saving after every epoch; resumes from the newest save."""
   saves = work_dir / 'epochs'
   state = train.initial_state(params, train_config, len(dataset.train.y))
@@ -128,11 +137,12 @@ def _train(params: slstm.Params, config: slstm.Config,
   if checkpoint.latest_step(saves) is not None:
     state = checkpoint.restore(saves, state)
     history = workdir.read_json(work_dir / 'history.json')[:int(state.epoch)]
-  augment = augment_lib.make(experiment.rotation, experiment.noise)
+  augment = augment_lib.make(experiment, dataset.background)
   with progress.training(work_dir.name, train_config,
                          len(dataset.train.y)) as (on_step, on_epoch):
     for state, metrics in train.fit(state, dataset.train, dataset.validation,
-                                    config, train_config, augment, on_step):
+                                    config, train_config, augment, teacher,
+                                    on_step):
       history.append(metrics)
       workdir.write_json(work_dir / 'history.json', history)
       checkpoint.save(saves, int(state.epoch), state)

@@ -46,8 +46,12 @@ def begin(work_dir: pathlib.Path, stage: str, source: pathlib.Path | None,
     different = [key for key in _IDENTITY if found.get(key) != config[key]]
     if 'experiment' in different and isinstance(found['experiment'], dict):
       different.remove('experiment')
+      # A field that an older commit did not know has its default there.
+      defaults = dataclasses.asdict(Experiment())
       different += sorted(name for name, value in config['experiment'].items()
-                          if found['experiment'].get(name) != value)
+                          if json.loads(
+                              json.dumps(found['experiment'].get(
+                                  name, defaults[name]))) != value)
     if different:
       raise ValueError(
           f'{work_dir} holds another run, different in {", ".join(different)}; '

@@ -19,11 +19,14 @@ def identity(num_features: int) -> Encoder:
   return Encoder(jnp.zeros((num_features,)), jnp.ones((num_features,)))
 
 
-def standardising(x: Array) -> Encoder:
+def standardising(x: Array, shared_scale: bool = False) -> Encoder:
   """A direct encoder with the statistics of training data.
 
   Args:
     x: training inputs, [..., D]; a feature that never changes keeps std 1.
+    shared_scale: divide all features by one std, the root mean square of
+      theirs. It is for features of one kind, such as pixels, of which some
+      hardly ever change and would be blown up where they do.
 
   Returns:
     An Encoder with mean and std of shape [D].
@@ -32,6 +35,9 @@ def standardising(x: Array) -> Encoder:
   mean = jnp.mean(x, axes, dtype=jnp.float32)
   std = jnp.std(x.astype(jnp.float32), axes)
   changes = std > 1e-6 * jnp.abs(mean)  # more than rounding of the mean
+  if shared_scale:
+    std = jnp.full_like(std, jnp.sqrt(jnp.mean(jnp.square(std))))
+    changes = changes.any()
   return Encoder(mean, jnp.where(changes, std, 1.0))
 
 

@@ -176,21 +176,58 @@ def _stacked(layer, zx, state, config, observe):
   """A layer, one element after the other: T products in one."""
   if config.coupling == 'rate':
     return _rate(layer, zx, state, config, observe)
-  u = cells.fuse(layer.u)
   slots, *shape = state.h.shape
 
-  def element(state, zx_n):
-    z = zx_n + state.h @ u
-    membranes = cells.initial_membranes(layer, tuple(shape))
+  # The backward pass computes the cheap element-wise half again from z and c,
+  # for to store all of it costs more than that.
+  @jax.checkpoint
+  def elementwise(neurons, z, c_nm1):
+    spiking = layer._replace(neurons=neurons)
+    membranes = cells.initial_membranes(spiking, tuple(shape))
     records = []
     for t in range(slots):
-      record, membranes = cells.update(layer, z[t], state.c[t], membranes,
+      record, membranes = cells.update(spiking, z[t], c_nm1[t], membranes,
                                        config)
       records.append((record.state, observe(record)))
-    state, seen = jax.tree.map(lambda *leaves: jnp.stack(leaves), *records)
-    return state, (state.h, seen)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *records)
 
-  return jax.lax.scan(element, state, zx)
+  return _recurrent_scan(elementwise, cells.fuse(layer.u), layer.neurons, state,
+                         zx)
+
+
+def _recurrent_scan(elementwise, u, neurons, state, zx):
+  """Scans an element-wise half and the product z_n = zx_n + h_{n-1} u.
+
+  The gradient of u is one product of all h_{n-1} and all dz_n after the
+  backward scan, instead of an accumulation in each of its N steps.
+  """
+
+  def scan(u, neurons, state, zx):
+
+    def element(state, zx_n):
+      state, seen = elementwise(neurons, zx_n + state.h @ u, state.c)
+      return state, (state.h, seen)
+
+    return jax.lax.scan(element, state, zx)
+
+  def forward(u, neurons, state, zx):
+    every_slot = jnp.broadcast_to(
+        zx, zx.shape[:1] + state.h.shape[:1] + zx.shape[2:])
+    outputs, backward_scan = jax.vjp(functools.partial(scan, u), neurons, state,
+                                     every_slot)
+    h = outputs[1][0]
+    return outputs, (backward_scan, jnp.concatenate([state.h[None], h[:-1]]))
+
+  def backward(residuals, cotangents):
+    backward_scan, h_nm1 = residuals
+    d_neurons, d_state, dz = backward_scan(cotangents)
+    d_u = jnp.einsum('ntbh,ntbk->hk', h_nm1, dz)
+    d_zx = dz if zx.shape[1] == dz.shape[1] else dz.sum(1, keepdims=True)
+    return d_u, d_neurons, d_state, d_zx
+
+  hoisted = jax.custom_vjp(scan)
+  hoisted.defvjp(forward, backward)
+  return hoisted(u, neurons, state, zx)
 
 
 def _wavefront(layers, x, state, config, observe):

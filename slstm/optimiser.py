@@ -32,6 +32,7 @@ class TrainConfig:
     label_smoothing: in [0, 1).
     dropout: probability of dropping a pooled feature, in [0, 1).
     rate_penalty: weight of the mean spike rate of h in the loss, >= 0.
+    distillation: share of the targets that a teacher gives, in [0, 1].
     average: decay of the moving average of the parameters, in [0, 1); what is
       validated and kept is the average. 0 keeps the parameters themselves.
     executor: schedule of the training step.
@@ -47,6 +48,7 @@ class TrainConfig:
   label_smoothing: float = 0.1
   dropout: float = 0.0
   rate_penalty: float = 0.0
+  distillation: float = 0.0
   average: float = 0.99
   executor: str = 'stacked'
   seed: int = 0
@@ -62,6 +64,9 @@ class TrainConfig:
       if not 0 <= getattr(self, name) < float('inf'):
         raise ValueError(f'TrainConfig.{name} is {getattr(self, name)}; '
                          'expected a finite number >= 0.')
+    if not 0 <= self.distillation <= 1:
+      raise ValueError(f'TrainConfig.distillation is {self.distillation}; '
+                       'expected a number in [0, 1].')
     for name in ('warmup', 'label_smoothing', 'dropout', 'average'):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f'TrainConfig.{name} is {getattr(self, name)}; '

@@ -34,6 +34,16 @@ class Data(NamedTuple):
   y: np.ndarray
 
 
+class Teacher(NamedTuple):
+  """A network whose probabilities are part of the targets (distillation).
+
+  Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network",
+  2015, at temperature 1.
+  """
+  params: Params
+  config: Config
+
+
 class FitState(NamedTuple):
   """All that `fit` needs to continue after an epoch.
 
@@ -53,11 +63,15 @@ class FitState(NamedTuple):
   epoch: Array
 
 
+def smoothed(labels: Array, num_classes: int, smoothing: float) -> Array:
+  """Target probabilities [B, K] of labels [B]."""
+  return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), smoothing)
+
+
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
   """Cross-entropy of each example with smoothed labels, [B]."""
-  targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]),
-                                smoothing)
-  return optax.softmax_cross_entropy(logits, targets)
+  return optax.softmax_cross_entropy(
+      logits, smoothed(labels, logits.shape[-1], smoothing))
 
 
 def spike_rate(record: types.Record) -> Array:
@@ -65,14 +79,14 @@ def spike_rate(record: types.Record) -> Array:
   return jnp.mean(jnp.abs(record.state.h))
 
 
-def loss(raw: Params, x: Array, y: Array, key: Array, config: Config,
+def loss(raw: Params, x: Array, targets: Array, key: Array, config: Config,
          train_config: TrainConfig) -> Array:
   """Mean cross-entropy of a batch plus rate_penalty * mean |h|.
 
   Args:
     raw: unbounded parameters.
     x: inputs, [N, B, D].
-    y: labels, [B].
+    targets: probability of each class, [B, K].
     key: PRNG key of the dropout masks.
     config: the network.
     train_config: smoothing, dropout, penalty, executor.
@@ -86,7 +100,7 @@ def loss(raw: Params, x: Array, y: Array, key: Array, config: Config,
     keep = 1.0 - train_config.dropout
     mask = jax.random.bernoulli(key, keep, output.pooled.shape) / keep
     logits = model.read_out(params.readout, output.pooled * mask)
-  value = jnp.mean(cross_entropy(logits, y, train_config.label_smoothing))
+  value = jnp.mean(optax.softmax_cross_entropy(logits, targets))
   if penalised:
     rates = jnp.stack([jnp.mean(rate) for rate in output.observed])
     value += train_config.rate_penalty * jnp.mean(rates)
@@ -95,7 +109,7 @@ def loss(raw: Params, x: Array, y: Array, key: Array, config: Config,
 
 @functools.partial(jax.jit,
                    static_argnames=('config', 'train_config', 'num_steps',
-                                    'augment'),
+                                    'augment', 'teacher_config'),
                    donate_argnums=0)
 def train_step(moving: tuple[Params, Params, Any],
                batch: tuple[Array, Array],
@@ -104,7 +118,9 @@ def train_step(moving: tuple[Params, Params, Any],
                config: Config,
                train_config: TrainConfig,
                num_steps: int,
-               augment: Augment | None = None) -> tuple[Any, Array]:
+               augment: Augment | None = None,
+               teacher_params: Params | None = None,
+               teacher_config: Config | None = None) -> tuple[Any, Array]:
   """One step of the optimiser and of the moving average.
 
   Args:
@@ -116,6 +132,7 @@ def train_step(moving: tuple[Params, Params, Any],
     train_config: how to train.
     num_steps: of the whole training.
     augment: maps (key, x) to the x that is trained on.
+    teacher_params, teacher_config: of a Teacher, if there is one.
 
   Returns:
     (moving, loss).
@@ -124,8 +141,13 @@ def train_step(moving: tuple[Params, Params, Any],
   augment_key, dropout_key = jax.random.split(key)
   if augment:
     x = augment(augment_key, x)
-  value, gradient = jax.value_and_grad(loss)(raw, x, y, dropout_key, config,
-                                             train_config)
+  targets = smoothed(y, raw.readout.b.shape[0], train_config.label_smoothing)
+  share = train_config.distillation
+  if share and teacher_params is not None and teacher_config is not None:
+    taught = predict(teacher_params, x, teacher_config, train_config.executor)
+    targets = (1 - share) * targets + share * jax.nn.softmax(taught)
+  value, gradient = jax.value_and_grad(loss)(raw, x, targets, dropout_key,
+                                             config, train_config)
   updates, opt_state = optimiser(train_config,
                                  num_steps).update(gradient, opt_state, raw)
   raw = optax.apply_updates(raw, updates)
@@ -195,6 +217,7 @@ def fit(
     config: Config,
     train_config: TrainConfig,
     augment: Augment | None = None,
+    teacher: Teacher | None = None,
     on_step: Callable[[int, float], None] = lambda step, value: None
 ) -> Iterator[tuple[FitState, dict[str, float]]]:
   """Trains from `state` on; yields (state, metrics) after every epoch.
@@ -206,6 +229,7 @@ def fit(
     config: the network.
     train_config: how to train.
     augment: maps (key, x [N, B, D]) to the x that is trained on.
+    teacher: whose probabilities have a share of `distillation` in the targets.
     on_step: called with the number of finished steps and the loss.
 
   Yields:
@@ -213,8 +237,13 @@ def fit(
     validation loss.
 
   Raises:
+    ValueError: if there is distillation without a teacher, or the reverse.
     FloatingPointError: if the loss stops being finite; names the step.
   """
+  if bool(train_config.distillation) != bool(teacher):
+    raise ValueError(
+        f'fit: distillation is {train_config.distillation} '
+        f'{"with" if teacher else "without"} a teacher; expected both or none.')
   size = train_config.batch_size
   per_epoch = len(train.y) // size
   total = per_epoch * train_config.epochs
@@ -230,7 +259,7 @@ def fit(
       moving, value = train_step(
           moving, (np.swapaxes(train.x[rows], 0, 1), train.y[rows]),
           jax.random.fold_in(noise_key, index), jnp.asarray(step), config,
-          train_config, total, augment)
+          train_config, total, augment, *(teacher or ()))
       losses.append(float(value))
       if not np.isfinite(losses[-1]):
         raise FloatingPointError(

@@ -39,6 +39,15 @@ def test_standardising_gives_mean_0_and_std_1(axes):
   np.testing.assert_allclose(np.std(y, (0, 1, 2)), 1, atol=1e-3)
 
 
+def test_shared_scale_divides_all_features_by_one_number():
+  x = np.random.default_rng(0).normal(size=(500, 3)) * [0.01, 1.0, 5.0]
+  encoder = encoders.standardising(jnp.asarray(x, jnp.float32), True)
+  rms = np.sqrt(np.mean(np.var(x, 0)))
+  np.testing.assert_allclose(encoder.std, [rms] * 3, rtol=1e-4)
+  flat = encoders.standardising(jnp.ones((5, 2)), shared_scale=True)
+  np.testing.assert_array_equal(flat.std, 1.0)
+
+
 def test_standardising_integers_is_not_integer_arithmetic():
   x = jnp.asarray([[0], [255], [0], [255]], jnp.uint8)
   encoder = encoders.standardising(x)

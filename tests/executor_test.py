@@ -103,18 +103,29 @@ def test_eager_runs_agree_with_the_oracle(name):
       assert 0 < np.abs(spikes).mean() < 1, f'{site}: the case shows nothing'
 
 
+def find_scans(jaxpr):
+  """The outermost scans of a jaxpr, also inside of calls."""
+  found = []
+  for eqn in jaxpr.eqns:
+    if eqn.primitive.name == 'scan':
+      found.append(eqn)
+    else:
+      for called in jax.core.jaxprs_in_params(eqn.params):
+        found += find_scans(called)
+  return found
+
+
 @names
 def test_steps_to_wait_for(name):
   """The lengths of the scans, as the module's head has them."""
   num_elements, num_steps = 5, 3
   layers, x, _, config = network(MIXED, num_elements, num_steps, 1, False)
   jaxpr = jax.make_jaxpr(lambda x: executor.run(layers, x, config, name).h)(x)
-  scans = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == 'scan']
+  scans = find_scans(jaxpr.jaxpr)
   inner = [
       eqn.params['length']
       for scan in scans
-      for eqn in scan.params['jaxpr'].eqns
-      if eqn.primitive.name == 'scan'
+      for eqn in find_scans(scan.params['jaxpr'].jaxpr)
   ]
   expected = {
       'sequential': ([num_elements] * 2, [num_steps] * 2),

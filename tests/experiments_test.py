@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
-from experiments import augment
-from experiments import config as config_lib
 from experiments import data as data_lib
 from experiments import workdir
+from experiments.config import Experiment
+from experiments.presets import PRESETS
 from slstm import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -142,7 +141,7 @@ def test_absent_source_is_named(npz, tmp_path):
 
 def load(path, **changes):
   fields = {'data': str(path), **changes}
-  return data_lib.load(dataclasses.replace(config_lib.PRESETS['npz'], **fields))
+  return data_lib.load(dataclasses.replace(PRESETS['npz'], **fields))
 
 
 @pytest.mark.parametrize('change, message', [
@@ -219,43 +218,15 @@ def test_truncated_npz_is_named_and_left(npz, tmp_path):
   assert path.stat().st_size == 500
 
 
-def test_rotation_keeps_norms_and_angles_between_sensors():
-  x = np.random.default_rng(0).normal(size=(5, 4, 6)).astype(np.float32)
-  turned = np.asarray(augment.rotate(jax.random.key(0), x, 0.5))
-  dots = lambda a: np.einsum('nbki,nbli->nbkl', *[a.reshape(5, 4, 2, 3)] * 2)
-  np.testing.assert_allclose(dots(turned), dots(x), atol=1e-5)
-  assert np.abs(turned - x).max() > 0.1
-  # One rotation an example: the matrix found from one element fits all others.
-  for b in range(4):
-    a, c = x[:, b].reshape(-1, 3), turned[:, b].reshape(-1, 3)
-    matrix = np.linalg.lstsq(a, c, rcond=None)[0]
-    np.testing.assert_allclose(a @ matrix, c, atol=1e-5)
-    assert np.linalg.det(matrix) == pytest.approx(1.0, abs=1e-4)
-
-
-def test_noise_has_its_strength_and_bad_strengths_are_named():
-  assert augment.make(0.0, 0.0) is None
-  x = np.ones((100, 20, 3), np.float32)
-  noisy = np.asarray(augment.make(0.0, 0.25)(jax.random.key(0), x))
-  assert np.std(noisy - x) == pytest.approx(0.25, rel=0.05)
-  assert np.mean(noisy - x) == pytest.approx(0.0, abs=0.02)
-  with pytest.raises(ValueError, match='--rotation'):
-    augment.make(-1.0, 0.0)
-  with pytest.raises(ValueError, match='--noise'):
-    augment.make(0.0, float('nan'))
-  with pytest.raises(ValueError, match='triples'):
-    augment.rotate(None, np.zeros((1, 1, 4)), 1.0)
-
-
 def test_corrupt_json_is_named(tmp_path):
   (tmp_path / 'config.json').write_text('{"stage": ')
   with pytest.raises(ValueError, match='config.json is truncated'):
-    workdir.begin(tmp_path, 'train_ann', None, config_lib.PRESETS['npz'], '')
+    workdir.begin(tmp_path, 'train_ann', None, PRESETS['npz'], '')
   with pytest.raises(FileNotFoundError, match='run the stage'):
     workdir.read_json(tmp_path / 'metrics.json')
 
 
 def test_every_field_is_documented_as_a_flag():
   _, printed = call('train_ann', '--helpfull')
-  for field in dataclasses.fields(config_lib.Experiment):
+  for field in dataclasses.fields(Experiment):
     assert f'--{field.name}' in printed

@@ -19,6 +19,7 @@ from experiments import report
 from experiments import results as results_lib
 from experiments import summary
 from experiments import tables
+from experiments.presets import PRESETS
 from slstm import types
 
 PLOTS = ('accuracy', 'energy', 'raster', 'staircases', 'training')
@@ -310,7 +311,7 @@ def test_no_stages(tmp_path):
 
 
 def test_command_makes_the_same_experiment():
-  wanted = dataclasses.replace(config_lib.PRESETS['npz'],
+  wanted = dataclasses.replace(PRESETS['npz'],
                                data='my own.npz',
                                hidden=(6, 5),
                                sites=('h',),

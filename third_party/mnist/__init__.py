@@ -1,0 +1,1 @@
+"""MNIST: handwritten digits, as images and as sequences of pixels."""
