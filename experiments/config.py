@@ -34,7 +34,7 @@ class Experiment:
     pooling: what the read-out sees: last, mean, max.
     sites: activations that conversion replaces by neurons.
     neuron: lif or if.
-    shift: bias shift of an IF: uniform or data.
+    shift: bias shift of an IF: none, uniform or data.
     granularity: one neuron a layer or one a unit.
     coupling: step or rate.
     num_steps: T.

@@ -90,20 +90,23 @@ def errors(results: Results) -> Table:
   rows = []
   for label, site in _sites(results):
     found = {rule: site['errors'][rule] for rule in (*rules.RULES, 'chosen')}
-    held_out = [e['mse_held_out'] for e in found.values()]
-    rows.append(
-        (label, *map(tables.small, held_out), _gain(held_out[0], held_out[1]),
-         _gain(held_out[0], held_out[-1]),
-         _gain(found['if_uniform']['mae_held_out'],
-               found['chosen']['mae_held_out'])))
+    held_out = {rule: e['mse_held_out'] for rule, e in found.items()}
+    uniform = held_out['if_uniform']
+    rows.append((label, *map(tables.small, held_out.values()),
+                 _gain(held_out['if_floor'],
+                       uniform), _gain(uniform, held_out['if_data']),
+                 _gain(uniform, held_out['chosen']),
+                 _gain(found['if_uniform']['mae_held_out'],
+                       found['chosen']['mae_held_out'])))
   return Table(
       'Error of the conversion',
-      ('site', *rules.RULES, 'chosen', 'gain of if_data, %',
-       'gain of chosen, %', 'gain in mean |error|, %'), tuple(rows),
+      ('site', *rules.RULES, 'chosen', 'gain of the shift, %',
+       'gain of if_data, %', 'gain of chosen, %', 'gain in mean |error|, %'),
+      tuple(rows),
       'Mean squared difference of the staircase from the activation of the '
       'source, over drives of calibration examples that the fit did not see; '
-      'mean over units. Gain: by how much it is below that of the uniform rule.'
-  )
+      'mean over units. Gain: by how much it is below that of the uniform rule; '
+      'of the shift: by how much the uniform rule is below no shift.')
 
 
 def _sites(results: Results) -> list[tuple[str, dict[str, Any]]]:

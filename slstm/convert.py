@@ -37,8 +37,9 @@ class ConversionConfig:
       'c', are all operands of the recurrent product spikes.
     num_steps: T.
     neuron: 'lif', or 'if' (no leak, v_th = amplitude = 1).
-    shift: v_0 of the 'if': 'uniform' rule or fitted to 'data'. The 'lif' always
-      fits its own.
+    shift: v_0 of the 'if': 'none', the 'uniform' rule, or fitted to 'data'. The
+      'lif' always fits its own. 'none' shows what the shift of i, f and o is
+      worth; the shift of a ternary neuron is its fire level, which stays.
     coupling: 'step' or 'rate', see `types.Config`.
     granularity: one neuron for a 'layer' (scalar leaves), or one a 'unit'.
     surrogate: gradient of a spike, a key of `surrogate.SURROGATES`.
@@ -61,7 +62,7 @@ class ConversionConfig:
     for name, value, choices in (
         *(('sites', site, types.SITES) for site in self.sites),
         ('neuron', self.neuron, ('lif', 'if')),
-        ('shift', self.shift, ('uniform', 'data')),
+        ('shift', self.shift, ('none', 'uniform', 'data')),
         ('granularity', self.granularity, ('layer', 'unit')),
         ('surrogate', self.surrogate, tuple(surrogate_lib.SURROGATES)),
     ):

@@ -1,9 +1,10 @@
 """Chooses the rule that makes a site's neurons, and reports what each would do.
 
-Three rules are compared: 'if_uniform', 'if_data' and 'lif' (`slstm.fit_if`,
+Three rules are chosen from: 'if_uniform', 'if_data' and 'lif' (`slstm.fit_if`,
 `slstm.fit_lif`). A later one is taken only where it is better than the one
 before it on the examples it was fitted to, and no worse on those held out. So a
-converted neuron is never worse than the uniform rule on either.
+converted neuron is never worse than the uniform rule on either. The fourth,
+'if_floor', is the IF without a shift, to show what the shift is worth.
 
 With neuron 'lif' the leaves do not depend on the data: where an IF rule is
 taken, the neuron still has a leak that can be trained, but so near to 1 that
@@ -19,7 +20,14 @@ from slstm import fit_if
 from slstm import fit_lif
 from slstm.types import Neuron, Sites
 
-RULES = ('if_uniform', 'if_data', 'lif')
+RULES = ('if_floor', 'if_uniform', 'if_data', 'lif')
+
+# What is chosen from, by the neuron and the shift that were asked for.
+_CANDIDATES = {
+    ('if', 'none'): ('if_floor',),
+    ('if', 'uniform'): ('if_uniform',),
+    ('if', 'data'): ('if_uniform', 'if_data'),
+}
 
 
 class Errors(NamedTuple):
@@ -63,13 +71,15 @@ def fit_site(problem: fit_if.Problem, p_fit: np.ndarray, p_held_out: np.ndarray,
     p_fit: weights to fit to, each row sums to 1, float64 [U, bins].
     p_held_out: weights to check with, likewise.
     neuron: 'lif' to choose from all rules, 'if' for an IF.
-    shift: 'uniform' or 'data', which decides the rules for an 'if'.
+    shift: 'none', 'uniform' or 'data', which decides the rules for an 'if'.
 
   Returns:
     (neuron, report): leaves are [U].
   """
+  uniform = fit_if.uniform(len(p_fit), problem.signed)
   fitted = {
-      'if_uniform': fit_if.uniform(len(p_fit), problem.signed),
+      'if_floor': uniform._replace(v_0=np.zeros_like(uniform.v_0)),
+      'if_uniform': uniform,
       'if_data': fit_if.shifted(problem, p_fit),
       'lif': fit_lif.leaky(problem, p_fit),
   }
@@ -77,20 +87,18 @@ def fit_site(problem: fit_if.Problem, p_fit: np.ndarray, p_held_out: np.ndarray,
       rule: _errors(problem, p_fit, p_held_out, candidate)
       for rule, candidate in fitted.items()
   }
-  count = 3 if neuron == 'lif' else 2 if shift == 'data' else 1
-  choice = choose([errors[rule] for rule in RULES[:count]])
+  candidates = _CANDIDATES.get((neuron, shift), RULES[1:])
+  choice = choose([errors[rule] for rule in candidates])
   if neuron == 'lif':
     for rule in ('if_uniform', 'if_data'):
       fitted[rule] = fit_lif.nearly_if(problem, fitted[rule])
   chosen = jax.tree.map(lambda *leaves: np.choose(choice, leaves),
-                        *(fitted[rule] for rule in RULES[:count]))
+                        *(fitted[rule] for rule in candidates))
   leak = chosen.leak
   errors['chosen'] = _errors(problem, p_fit, p_held_out, chosen)
   return chosen, SiteReport(
       neuron=neuron,
-      rules={
-          r: int(np.sum(choice == k)) for k, r in enumerate(RULES)
-      },
+      rules={r: int(np.sum(np.take(candidates, choice) == r)) for r in RULES},
       v_th=chosen.v_th.tolist(),
       leak=[1.0] * len(choice) if leak is None else leak.tolist(),
       v_0=chosen.v_0.tolist(),

@@ -80,7 +80,7 @@ def evaluation(accuracy, spent, mac, ac, rate=None):
 
 
 def site_report(held_out):
-  rules = ('if_uniform', 'if_data', 'lif', 'chosen')
+  rules = ('if_floor', 'if_uniform', 'if_data', 'lif', 'chosen')
   return {
       'neuron': 'lif', 'rules': {'if_uniform': 1, 'if_data': 0, 'lif': 2},
       'v_th': [0.5, 1.0, 2.0], 'leak': [0.9, 0.9, 0.9], 'v_0': [0, 0, 0.5],
@@ -122,7 +122,7 @@ def _run(tmp_path):
     which = {'num_steps': 2} if rate else {'family': name}
     metrics = {'validation_accuracy': accuracy + 0.01}
     if stage == 'convert':
-      metrics['report'] = [{'o': site_report((0.4, 0.4, 0.2, 0.1))}]
+      metrics['report'] = [{'o': site_report((0.8, 0.4, 0.4, 0.2, 0.1))}]
     write(run / name, stage, source, metrics, **which)
     write(run / f'{name}_test', 'evaluate', name,
           evaluation(accuracy, spent, mac, ac, rate), **which)
@@ -216,6 +216,7 @@ def test_longer_tables(run):
                     '1 [0.5, 2]', '0.9', '0 [0, 0.5]', '1')
   error = rows(details.errors(results))['T=2, layer 0, o']
   assert error['lif'] == '2.00e-01'
+  assert error['gain of the shift, %'] == '50.0'
   assert error['gain of if_data, %'] == '0.0'
   assert error['gain of chosen, %'] == '75.0'
 

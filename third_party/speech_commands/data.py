@@ -9,7 +9,7 @@ Recognition", arXiv:1804.03209, 2018. See README.md.
 """
 
 import hashlib
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Split(NamedTuple):
   name: np.ndarray
 
 
-def balanced(y: np.ndarray, name: Sequence[str]) -> np.ndarray:
+def balanced(y: np.ndarray, name: np.ndarray) -> np.ndarray:
   """Chooses the rows of a split that count.
 
   All keywords and all silence count, and as many unknown clips as there are of
@@ -46,7 +46,7 @@ def balanced(y: np.ndarray, name: Sequence[str]) -> np.ndarray:
 
   Args:
     y: [examples], indices into CLASSES.
-    name: [examples], `<word>/<clip>` without `.wav`.
+    name: str [examples], `<word>/<clip>` without `.wav`.
 
   Returns:
     The rows, ascending.
@@ -55,6 +55,6 @@ def balanced(y: np.ndarray, name: Sequence[str]) -> np.ndarray:
   others = np.flatnonzero(y != CLASSES.index(UNKNOWN))
   keywords = np.sum(y >= len(CLASSES) - len(KEYWORDS))
   keep = round(int(keywords) / len(KEYWORDS))
-  by_digest = sorted(unknown,
-                     key=lambda row: hashlib.sha1(name[row].encode()).digest())
+  by_digest = sorted(
+      unknown, key=lambda row: hashlib.sha1(str(name[row]).encode()).digest())
   return np.sort(np.concatenate([others, by_digest[:keep]]).astype(int))
