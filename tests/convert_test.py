@@ -246,7 +246,7 @@ def test_params_that_do_not_fit_the_calibration():
     ({'num_steps': 0}, 'num_steps is 0'),
     ({'num_steps': 2.0}, 'num_steps is 2.0'),
     ({'neuron': 'LIF'}, "neuron is 'LIF'; expected one of 'lif', 'if'"),
-    ({'shift': 'none'}, "shift is 'none'"),
+    ({'shift': 'half'}, "shift is 'half'"),
     ({'coupling': 'none'}, "coupling is 'none'"),
     ({'granularity': 'gate'}, "granularity is 'gate'"),
     ({'surrogate': 'none'}, "surrogate is 'none'"),

@@ -120,6 +120,33 @@ def test_rate_penalty_lowers_the_spike_rate():
   assert rate(10.0) < 0.7 * rate(0.0)
 
 
+def test_distillation_mixes_labels_with_the_probabilities_of_the_teacher():
+  config = dataclasses.replace(FAST, distillation=0.25)
+  params, teacher = source(), train.Teacher(source(1), CONFIG)
+  data = toy(16)
+  x = np.swapaxes(data.x, 0, 1)
+  start = train.initial_state(params, config, 16)
+  moving = jax.tree.map(jnp.copy, (start.raw, start.average, start.opt_state))
+  _, loss = train.train_step(moving, (x, data.y), jax.random.key(0),
+                             jnp.asarray(1), CONFIG, config, 4, None, *teacher)
+  student, taught = (np.asarray(slstm.apply(p, x, CONFIG).logits, np.float64)
+                     for p in (params, teacher.params))
+  log_p = student - np.log(np.exp(student).sum(1, keepdims=True))
+  softmax = np.exp(taught) / np.exp(taught).sum(1, keepdims=True)
+  labels = 0.9 * np.eye(2)[data.y] + 0.1 / 2
+  targets = 0.75 * labels + 0.25 * softmax
+  assert float(loss) == pytest.approx(-(targets * log_p).sum(1).mean(),
+                                      rel=1e-5)
+
+
+@pytest.mark.parametrize('share, teacher',
+                         [(0.5, None), (0.0, train.Teacher(source(), CONFIG))])
+def test_distillation_needs_a_teacher_and_a_teacher_a_share(share, teacher):
+  config = dataclasses.replace(FAST, distillation=share)
+  with pytest.raises(ValueError, match='expected both or none'):
+    all_epochs(source(), train_config=config, teacher=teacher)
+
+
 def test_resuming_from_any_epoch_gives_the_same_bits():
   config = dataclasses.replace(FAST, dropout=0.3)
   noise = lambda key, x: x + 0.1 * jax.random.normal(key, x.shape)
@@ -190,6 +217,7 @@ def test_nan_ends_training_and_names_the_step():
     ('neuron_rate', -1.0),
     ('dropout', 1.0),
     ('label_smoothing', -0.1),
+    ('distillation', 1.1),
     ('average', 1.0),
 ])
 def test_bad_config_is_named(field, value):
