@@ -23,14 +23,17 @@ class Experiment:
       arrays).
     data: for npz the path of a file with x [examples, N, D], y [examples] and,
       to choose the split yourself, split [examples]: 0 training, 1 validation,
-      2 test. Else the folder of the data set's files; by default the one of its
-      name in $SLSTM_DATA, and where that is not set they are downloaded.
+      2 test. Else the folder of the data set's files. By default uci_har is the
+      embedded one, the others are in the folder of their name in $SLSTM_DATA,
+      and where that is not set they are downloaded.
     order: of the pixels of mnist: rows, pixels or permuted.
     frames: consecutive samples joined to one element of the sequence.
     hidden: units of each layer.
     family: activations of the source LSTM: standard, hard or quantised.
     slope: a of the hard sigmoid.
     levels: levels of the quantised family.
+    memory: longest time constant at the start, elements; 0 for a forget bias of
+      1 (see `slstm.init`).
     pooling: what the read-out sees: last, mean, max.
     sites: activations that conversion replaces by neurons.
     neuron: lif or if.
@@ -71,6 +74,7 @@ class Experiment:
   family: str = 'hard'
   slope: float = 3.0
   levels: int = 2
+  memory: float = 0.0
   pooling: tuple[str, ...] = ('mean',)
   sites: tuple[str, ...] = ('o', 'c')
   neuron: str = 'lif'

@@ -8,10 +8,12 @@ import zipfile
 
 import numpy as np
 
+from experiments import download
 from experiments.config import Experiment
 from slstm.train import Data
 from slstm.types import check_choice
 from third_party.mnist import data as mnist
+from third_party.speech_commands import archive
 from third_party.speech_commands import data as speech_commands
 from third_party.speech_commands import packed
 from third_party.uci_har import data as uci_har
@@ -93,15 +95,20 @@ def digest(dataset: DataSet) -> str:
 
 
 def _uci_har(experiment: Experiment) -> DataSet:
-  del experiment
-  splits = uci_har.load_embedded()
+  if not experiment.data:
+    splits = uci_har.load_embedded()
+  elif (pathlib.Path(experiment.data) / 'train.npz').exists():
+    splits = uci_har.load_float32(experiment.data)
+  else:
+    splits = uci_har.load_archive(experiment.data)
   chosen = (*uci_har.validation_split(splits['train']), splits['test'])
   train, validation, test = (Data(part.x, part.y) for part in chosen)
   return DataSet(train, validation, test, uci_har.CLASSES)
 
 
 def _mnist(experiment: Experiment) -> DataSet:
-  splits = mnist.load(_folder(experiment))
+  folder = _folder(experiment)
+  splits = mnist.load(folder) if folder else _downloaded_mnist()
   chosen = (*mnist.validation_split(splits['train']), splits['test'])
   train, validation, test = (Data(mnist.as_sequence(part.x, experiment.order),
                                   part.y) for part in chosen)
@@ -109,7 +116,13 @@ def _mnist(experiment: Experiment) -> DataSet:
 
 
 def _speech_commands(experiment: Experiment) -> DataSet:
-  splits = packed.load(_folder(experiment))
+  folder = _folder(experiment)
+  if folder is None:
+    splits = _downloaded_speech_commands()
+  elif (folder / packed.FILE).exists():
+    splits = packed.load(folder)
+  else:
+    splits = archive.load(folder)
   train, validation, test = (
       Data(splits[name].x, splits[name].y) for name in speech_commands.SPLITS)
   silence = speech_commands.CLASSES.index(speech_commands.SILENCE)
@@ -120,11 +133,27 @@ def _speech_commands(experiment: Experiment) -> DataSet:
                  background=train.x[train.y == silence])
 
 
-def _folder(experiment: Experiment) -> pathlib.Path:
-  """The folder of the files of a data set that is not embedded."""
+def _folder(experiment: Experiment) -> pathlib.Path | None:
+  """The folder of a data set's files, if one was named."""
   if experiment.data:
     return pathlib.Path(experiment.data)
-  return pathlib.Path(os.environ['SLSTM_DATA']) / experiment.dataset
+  root = os.environ.get('SLSTM_DATA')
+  return pathlib.Path(root) / experiment.dataset if root else None
+
+
+# TFDS takes seconds to import, so a builder is imported where it is needed.
+# pylint: disable=import-outside-toplevel
+
+
+def _downloaded_mnist() -> dict[str, mnist.Split]:
+  from third_party.mnist import builder
+  return builder.read_prepared(download.prepare(builder.MnistIdx()))
+
+
+def _downloaded_speech_commands() -> dict[str, speech_commands.Split]:
+  from third_party.speech_commands import builder
+  made = builder.SpeechCommands12(config='download')
+  return builder.read_prepared(download.prepare(made))
 
 
 def _npz(experiment: Experiment) -> DataSet:

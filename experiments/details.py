@@ -105,8 +105,8 @@ def errors(results: Results) -> Table:
       tuple(rows),
       'Mean squared difference of the staircase from the activation of the '
       'source, over drives of calibration examples that the fit did not see; '
-      'mean over units. Gain: by how much it is below that of the uniform rule; '
-      'of the shift: by how much the uniform rule is below no shift.')
+      'mean over units. Gain: by how much it is below that of the uniform '
+      'rule; of the shift: by how much the uniform rule is below no shift.')
 
 
 def _sites(results: Results) -> list[tuple[str, dict[str, Any]]]:

@@ -57,7 +57,7 @@ def run(experiment: Experiment, dataset: data_lib.DataSet,
     variant = dataclasses.replace(experiment, num_steps=num_steps)
     name = f'tuned_T{num_steps}'
     stages.train_snn(variant, dataset, models[f'converted_T{num_steps}'],
-                     models[name])
+                     models[name], models[experiment.family])
     evaluate(name, variant)
   latency.latency(experiment, dataset, models, work_dir / 'latency')
   report.write(work_dir)

@@ -1,26 +1,132 @@
-"""Presets: one frozen experiment each, by name."""
+"""Presets: one frozen experiment each, by name.
+
+Each is a function whose docstring holds its command and what to expect; scores
+are in results/README.md, with commit and seeds.
+"""
 
 import dataclasses
+from typing import Any
 
 from experiments.config import Experiment
 
-_HAR = Experiment(frames=2, hidden=(128,), rotation=0.1, noise=0.1)
-_GSC = Experiment(dataset='speech_commands',
-                  frames=2,
-                  pooling=('last', 'mean', 'max'),
-                  epochs=18,
-                  learning_rate=2e-3,
-                  time_shift=10,
-                  time_mask=15,
-                  feature_mask=6,
-                  background=0.5)
-_MNIST = Experiment(dataset='mnist', batch_size=128, hidden=(128,))
+
+def npz() -> Experiment:
+  r"""Arrays of your own.
+
+    python -m experiments.pipeline --preset=npz --data=mine.npz \
+      --work_dir=runs/mine
+  """
+  return Experiment(dataset='npz')
+
+
+def har(**changes: Any) -> Experiment:
+  """UCI HAR, one layer of 128 units: `make demo`.
+
+    python -m experiments.pipeline --preset=har --work_dir=runs/har
+
+  Two samples an element: N = 64, D = 18. About 10 minutes on 2 CPU cores.
+  """
+  return dataclasses.replace(
+      Experiment(frames=2, hidden=(128,), rotation=0.1, noise=0.1), **changes)
+
+
+def har_1x64() -> Experiment:
+  """UCI HAR, one layer of 64 units.
+
+    python -m experiments.pipeline --preset=har_1x64 --work_dir=runs/har_1x64
+  """
+  return har(hidden=(64,))
+
+
+def har_2x64() -> Experiment:
+  """UCI HAR, two layers of 64 units.
+
+    python -m experiments.pipeline --preset=har_2x64 --work_dir=runs/har_2x64
+  """
+  return har(hidden=(64, 64))
+
+
+def gsc_2x256(**changes: Any) -> Experiment:
+  """Google Speech Commands, 12 classes, two layers of 256 units.
+
+    python -m experiments.pipeline --preset=gsc_2x256 --work_dir=runs/gsc_2x256
+
+  Two frames of 10 ms an element: N = 49, D = 80. The read-out over last, mean
+  and max was 4 points better than over the mean (validation, 1 x 128, 4 epochs,
+  one seed). About 3 minutes an epoch of the LSTM on one CPU core.
+  """
+  return dataclasses.replace(
+      Experiment(dataset='speech_commands',
+                 frames=2,
+                 hidden=(256, 256),
+                 pooling=('last', 'mean', 'max'),
+                 epochs=18,
+                 learning_rate=2e-3,
+                 time_shift=10,
+                 time_mask=15,
+                 feature_mask=6,
+                 background=0.5), **changes)
+
+
+def gsc_1x256() -> Experiment:
+  """Google Speech Commands, one layer of 256 units.
+
+    python -m experiments.pipeline --preset=gsc_1x256 --work_dir=runs/gsc_1x256
+  """
+  return gsc_2x256(hidden=(256,))
+
+
+def gsc_1x128() -> Experiment:
+  """Google Speech Commands, one layer of 128 units.
+
+    python -m experiments.pipeline --preset=gsc_1x128 --work_dir=runs/gsc_1x128
+  """
+  return gsc_2x256(hidden=(128,))
+
+
+def mnist_rows() -> Experiment:
+  r"""Row-wise MNIST, one layer of 128 units: N = 28, D = 28.
+
+    python -m experiments.pipeline --preset=mnist_rows \
+      --work_dir=runs/mnist_rows
+
+  About half a minute an epoch of the LSTM on one CPU core.
+  """
+  return Experiment(dataset='mnist',
+                    hidden=(128,),
+                    pooling=('last', 'mean'),
+                    batch_size=128,
+                    epochs=20,
+                    snn_epochs=8)
+
+
+def mnist_pixels(**changes: Any) -> Experiment:
+  r"""Pixel-wise MNIST, one layer of 128 units: N = 784, D = 1.
+
+    python -m experiments.pipeline --preset=mnist_pixels \
+      --work_dir=runs/mnist_pixels
+
+  About 12 minutes an epoch of the LSTM on one CPU core: for a GPU.
+  """
+  return dataclasses.replace(mnist_rows(),
+                             order='pixels',
+                             memory=784.0,
+                             dropout=0.1,
+                             epochs=40,
+                             **changes)
+
+
+def mnist_permuted() -> Experiment:
+  r"""Pixel-wise MNIST in one fixed random order.
+
+    python -m experiments.pipeline --preset=mnist_permuted \
+      --work_dir=runs/mnist_permuted
+  """
+  return dataclasses.replace(mnist_pixels(), order='permuted')
+
 
 PRESETS = {
-    'npz': Experiment(dataset='npz'),
-    'har': _HAR,
-    'gsc_1x128': dataclasses.replace(_GSC, hidden=(128,)),
-    'gsc_1x256': dataclasses.replace(_GSC, hidden=(256,)),
-    'gsc_2x256': dataclasses.replace(_GSC, hidden=(256, 256)),
-    'mnist_rows': _MNIST,
+    preset.__name__: preset()
+    for preset in (npz, har, har_1x64, har_2x64, gsc_1x128, gsc_1x256,
+                   gsc_2x256, mnist_rows, mnist_pixels, mnist_permuted)
 }

@@ -37,7 +37,7 @@ def train_ann(experiment: Experiment, dataset: data_lib.DataSet,
                                    dataset.shared_scale)
   params = slstm.init(jax.random.key(experiment.seed),
                       dataset.train.x.shape[-1], experiment.hidden,
-                      len(dataset.classes), config, encoder)
+                      len(dataset.classes), config, encoder, experiment.memory)
   _train(params, config, experiment.training(spiking=False), experiment,
          dataset, work_dir)
 
@@ -65,19 +65,32 @@ def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
       })
 
 
-def train_snn(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
-              work_dir: Path) -> None:
-  """Trains weights, thresholds and leaks of a converted SNN jointly."""
+def train_snn(experiment: Experiment,
+              dataset: data_lib.DataSet,
+              source: Path,
+              work_dir: Path,
+              teacher: Path | None = None) -> None:
+  """Trains weights, thresholds and leaks of a converted SNN jointly.
+
+  Args:
+    experiment: how.
+    dataset: what to train on.
+    source: work directory of the converted SNN.
+    work_dir: to write.
+    teacher: work directory of the LSTM to distil from, if the experiment does.
+  """
   digest = data_lib.digest(dataset)
   if workdir.begin(work_dir, 'train_snn', source, experiment, digest):
     return
   params, config = checkpoint.load_model(source / 'model')
-  teacher = None
+  taught_by = None
   if experiment.distillation:
-    ann = source.parent / workdir.read_json(source / 'config.json')['source']
-    teacher = train.Teacher(*checkpoint.load_model(ann / 'model'))
+    if teacher is None:
+      raise ValueError(f'--distillation={experiment.distillation} needs '
+                       '--teacher, the work directory of the source LSTM.')
+    taught_by = train.Teacher(*checkpoint.load_model(teacher / 'model'))
   _train(params, config, experiment.training(spiking=True), experiment, dataset,
-         work_dir, teacher)
+         work_dir, taught_by)
 
 
 def evaluate(experiment: Experiment, dataset: data_lib.DataSet, source: Path,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Sequence
 import jax
 import jax.numpy as jnp
 
+from slstm import activations
 from slstm import encoders
 from slstm import executor as executor_lib
 from slstm.types import (Array, CellState, Config, Encoder, Gates, Layer,
@@ -41,11 +42,18 @@ def init(key: Array,
          hidden_sizes: Sequence[int],
          num_classes: int,
          config: Config,
-         encoder: Encoder | None = None) -> Params:
+         encoder: Encoder | None = None,
+         memory: float = 0.0) -> Params:
   """Draws the parameters of a source network.
 
   W and the read-out are Glorot-uniform, U is orthogonal, b is 0 except for the
-  forget gate, where it is 1 (Jozefowicz et al. 2015).
+  forget gate, where it is 1 (Jozefowicz et al. 2015). For long sequences,
+  `memory` gives unit k a time constant tau_k, uniform in 2..memory:
+
+    sigma(b_f) = 1 - 1 / tau,  sigma(b_i) = 1 / tau
+
+  (chrono initialisation, Tallec & Ollivier, "Can recurrent neural networks warp
+  time?", ICLR 2018, eq. 16, here for any sigma).
 
   Args:
     key: PRNG key.
@@ -54,21 +62,26 @@ def init(key: Array,
     num_classes: K.
     config: pooling decides the width of the read-out.
     encoder: input statistics; by default the input is taken as it is.
+    memory: longest time constant in elements, about N; 0 for the biases above.
 
   Returns:
     Params without neurons: an ANN.
 
   Raises:
-    ValueError: for a size below 1.
+    ValueError: for a size below 1, or a memory that is neither 0 nor > 2.
   """
   sizes = (num_features, *hidden_sizes, num_classes)
   if not hidden_sizes or min(sizes) < 1:
     raise ValueError(
         f'init: sizes D, H.., K are {sizes}; expected at least one '
         'layer and every size >= 1.')
+  if memory and not 2 < memory < float('inf'):
+    raise ValueError(
+        f'init: memory is {memory}; expected 0, or a finite number '
+        'of elements > 2.')
   readout_key, *layer_keys = jax.random.split(key, len(hidden_sizes) + 1)
   layers = tuple(
-      _init_layer(layer_key, fan_in, hidden)
+      _init_layer(layer_key, fan_in, hidden, config, memory)
       for layer_key, fan_in, hidden in zip(layer_keys, (
           num_features, *hidden_sizes), hidden_sizes))
   pooled = len(config.pooling) * hidden_sizes[-1]
@@ -77,17 +90,24 @@ def init(key: Array,
                 Readout(w, jnp.zeros((num_classes,))))
 
 
-def _init_layer(key: Array, fan_in: int, hidden: int) -> Layer:
+def _init_layer(key: Array, fan_in: int, hidden: int, config: Config,
+                memory: float) -> Layer:
   w_key, u_key = jax.random.split(key)
   glorot = jax.nn.initializers.glorot_uniform()
   orthogonal = jax.nn.initializers.orthogonal()
   zeros = jnp.zeros((hidden,))
+  biases = Gates(zeros, jnp.ones((hidden,)), zeros, zeros)
+  if memory:
+    rate = 1.0 / jax.random.uniform(
+        jax.random.fold_in(key, 0), (hidden,), minval=2.0, maxval=memory)
+    biases = biases._replace(f=activations.gate_drive(1.0 - rate, config),
+                             i=activations.gate_drive(rate, config))
   return Layer(
       w=Gates(
           *(glorot(k, (fan_in, hidden)) for k in jax.random.split(w_key, 4))),
       u=Gates(*(
           orthogonal(k, (hidden, hidden)) for k in jax.random.split(u_key, 4))),
-      b=Gates(zeros, jnp.ones((hidden,)), zeros, zeros))
+      b=biases)
 
 
 def apply(params: Params,

@@ -78,7 +78,7 @@ def fit_site(problem: fit_if.Problem, p_fit: np.ndarray, p_held_out: np.ndarray,
   """
   uniform = fit_if.uniform(len(p_fit), problem.signed)
   fitted = {
-      'if_floor': uniform._replace(v_0=np.zeros_like(uniform.v_0)),
+      'if_floor': uniform._replace(v_0=0 * uniform.v_0),
       'if_uniform': uniform,
       'if_data': fit_if.shifted(problem, p_fit),
       'lif': fit_lif.leaky(problem, p_fit),

@@ -94,6 +94,42 @@ def test_every_binary_in_turn(npz, tmp_path):
   assert 'Traceback' not in printed
 
 
+def test_ablation_runs_each_variant_from_one_source(npz, tmp_path):
+  mine = (*SMALL, f'--data={npz}', '--num_steps=2')
+  must('train_ann', *mine, f'--work_dir={tmp_path / "hard"}')
+  ablate = ('ablate', *mine, f'--source={tmp_path / "hard"}',
+            f'--work_dir={tmp_path / "ablation"}')
+  must(*ablate, '--variants=if_no_shift,distilled,quantised')
+  table = (tmp_path / 'ablation' / 'ablation.md').read_text().splitlines()
+  assert [line.split('|')[1].strip() for line in table[-3:]] == [
+      'IF, no shift of o', 'half of the targets from the source',
+      'quantised source, Q = T'
+  ]
+  shown = table[-3].split('|')[5].strip()
+  folder = tmp_path / 'ablation' / 'if_no_shift_tuned_test'
+  assert shown == f'{100 * metrics(folder)["test_accuracy"]:.2f}'
+  params, config = checkpoint.load_model(tmp_path / 'ablation' /
+                                         'quantised_tuned' / 'model')
+  assert config.family == 'quantised' and config.levels == 2
+  params, _ = checkpoint.load_model(tmp_path / 'ablation' /
+                                    'if_no_shift_converted' / 'model')
+  assert params.layers[0].neurons.o.leak is None
+  np.testing.assert_array_equal(params.layers[0].neurons.o.v_0, 0.0)
+  status, printed = call(*ablate, '--variants=nonsense')
+  assert status == 1 and 'no nonsense' in printed
+
+
+def test_distillation_needs_a_teacher(npz, tmp_path):
+  mine = (*SMALL, f'--data={npz}', '--num_steps=2', '--distillation=0.5')
+  must('train_ann', *mine, f'--work_dir={tmp_path / "hard"}')
+  must('convert', *mine, f'--source={tmp_path / "hard"}',
+       f'--work_dir={tmp_path / "converted"}')
+  status, printed = call('train_snn', *mine,
+                         f'--source={tmp_path / "converted"}',
+                         f'--work_dir={tmp_path / "tuned"}')
+  assert status == 1 and 'needs --teacher' in printed
+
+
 def test_killed_training_ends_in_the_same_parameters(npz, tmp_path):
   """Kill -9 after a saved epoch and in the middle of the next one."""
   mine = (*SMALL, f'--data={npz}', '--epochs=60', '--dropout=0.3')

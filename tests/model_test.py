@@ -63,6 +63,25 @@ def test_init_gives_the_documented_shapes(params):
   assert params.encoder.neuron is None
 
 
+@pytest.mark.parametrize('family', ['standard', 'hard', 'quantised'])
+def test_memory_sets_time_constants(family):
+  config = Config(family=family, slope=2.0, levels=4)
+  b = slstm.init(jax.random.key(0), 1, (500,), 2, config,
+                 memory=100).layers[0].b
+  z = {k: np.asarray(getattr(b, k), np.float64) for k in 'if'}
+  if family == 'standard':
+    value = {k: 1 / (1 + np.exp(-z[k])) for k in z}
+  else:
+    value = {k: z[k] / 4 + 0.5 for k in z}
+  np.testing.assert_allclose(value['i'] + value['f'], 1.0, atol=1e-6)
+  tau = 1 / value['i']
+  assert 2 - 1e-3 <= tau.min() < 4 and 97 < tau.max() <= 100.01
+  assert abs(tau.mean() - 51) < 4  # uniform
+  np.testing.assert_array_equal(b.g, 0.0)
+  with pytest.raises(ValueError, match='memory is 1.5'):
+    slstm.init(jax.random.key(0), 1, (5,), 2, config, memory=1.5)
+
+
 def test_init_gives_the_documented_distributions(params):
   for layer in params.layers:
     for w in layer.w:
