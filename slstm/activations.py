@@ -43,7 +43,11 @@ def squash(site: str, d: Array, config: types.Config) -> Array:
 
   Returns:
     The activation, in [0, 1] for i, f and o, in [-1, 1] for g and c.
+
+  Raises:
+    ValueError: for another site.
   """
+  types.check_choice('site', site, types.SITES)
   if site == 'h':
     return d
   signed = site in types.SIGNED_SITES

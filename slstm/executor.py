@@ -52,7 +52,7 @@ def run(layers: Sequence[Layer],
   Args:
     layers: parameters of each layer, first to last.
     x: input, [N, S, B, D], where S is 1 (the same input at every time step) or
-      T.
+      T. If dtypes differ, all is computed in the widest.
     config: static choices, among them T.
     executor: 'sequential', 'stacked' or 'wavefront'.
     observe: function of a Record; its outputs are stacked over n and t.
@@ -75,10 +75,14 @@ def run(layers: Sequence[Layer],
   slots = 1 if config.coupling == 'rate' else config.num_steps
   _check_shapes(layers, x, slots)
   start = tuple(
-      zero_state(layer, slots, x.shape[2], x.dtype) for layer in layers)
+      zero_state(layer, slots, x.shape[2], layer.u.i.dtype) for layer in layers)
   if state is not None:
     _check_state(state, start)
     start = tuple(state)
+  # A scan keeps the dtype of what it carries, so all share the widest.
+  dtype = jnp.result_type(*jax.tree.leaves((layers, x, start)))
+  layers, x, start = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype),
+                                  (tuple(layers), x, start))
   observe = observe or (lambda record: ())
   return EXECUTORS[executor](layers, x, start, config, observe)
 

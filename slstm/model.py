@@ -75,6 +75,10 @@ def init(key: Array,
     raise ValueError(
         f'init: sizes D, H.., K are {sizes}; expected at least one '
         'layer and every size >= 1.')
+  if encoder and encoder.mean.shape != (num_features,):
+    raise ValueError(f'init: the encoder has mean of shape '
+                     f'{encoder.mean.shape} for {num_features} features; make '
+                     'it of the same training data.')
   if memory and not 2 < memory < float('inf'):
     raise ValueError(
         f'init: memory is {memory}; expected 0, or a finite number '
@@ -152,4 +156,7 @@ def read_out(readout: Readout, pooled: Array) -> Array:
     raise ValueError(
         f'read_out: weights of shape {w.shape} for {pooled.shape[-1]} pooled '
         'features. Was the model made with another Config.pooling?')
+  if b.shape != w.shape[1:]:
+    raise ValueError(f'read_out: readout.b has shape {b.shape}; expected '
+                     f'{w.shape[1:]}, one value a class.')
   return pooled @ w + b.reshape(1, -1)

@@ -164,11 +164,12 @@ class Config:
     check_positive('Config.width', self.width)
     for name in ('levels', 'num_steps'):
       value = getattr(self, name)
-      if not isinstance(value, int) or value < 1:
+      if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f'Config.{name} is {value!r}; expected an int >= 1.')
-    if not self.pooling or len(set(self.pooling)) != len(self.pooling):
-      raise ValueError(f'Config.pooling is {self.pooling!r}; expected at least '
-                       'one name, none twice.')
+    if (not isinstance(self.pooling, tuple) or not self.pooling or
+        len(set(self.pooling)) != len(self.pooling)):
+      raise ValueError(f'Config.pooling is {self.pooling!r}; expected a tuple '
+                       'of at least one name, none twice.')
     for name in self.pooling:
       check_choice('Config.pooling', name, ('last', 'mean', 'max'))
 

@@ -116,6 +116,32 @@ def find_scans(jaxpr):
 
 
 @names
+@pytest.mark.parametrize('dtype', ['int32', 'uint8', 'bfloat16', 'float16'])
+def test_input_of_another_dtype_is_widened(name, dtype):
+  layers, x, _, config = network(MIXED, 3, 2, 2, True)
+  x = jnp.asarray(jnp.round(4 * jnp.abs(x)), dtype)
+  run = executor.run(layers, x, config, name)
+  wide = executor.run(layers, x.astype(jnp.float32), config, name)
+  assert run.h.dtype == jnp.float32
+  jax.tree.map(np.testing.assert_array_equal, run, wide)
+
+
+@names
+def test_float32_neurons_in_float64_layers(name):
+  layers, x, _, config = network(MIXED, 3, 2, 2, True)
+  narrow = executor.run(layers, x, config, name)
+  with jax.enable_x64(True):
+    wide = [
+        layer._replace(
+            u=jax.tree.map(lambda u: u.astype(jnp.float64), layer.u))
+        for layer in layers
+    ]
+    run = executor.run(wide, x, config, name)
+    assert run.h.dtype == np.float64
+    np.testing.assert_array_equal(run.h, narrow.h)  # sums on a dyadic grid
+
+
+@names
 def test_steps_to_wait_for(name):
   """The lengths of the scans, as the module's head has them."""
   num_elements, num_steps = 5, 3
