@@ -40,7 +40,6 @@ flags.DEFINE_float('hop', 0.25, 'Seconds from one window to the next.')
 flags.DEFINE_float(
     'threshold', 0.0,
     'Of a file with several windows print those with a keyword of that score.')
-flags.mark_flag_as_required('audio')
 
 
 class Heard(NamedTuple):
@@ -161,5 +160,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  flags.mark_flag_as_required('audio')
   logging.set_verbosity(logging.WARNING)
   app.run(main)
