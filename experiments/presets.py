@@ -62,6 +62,7 @@ def gsc_2x256(**changes: Any) -> Experiment:
                  pooling=('last', 'mean', 'max'),
                  epochs=18,
                  learning_rate=2e-3,
+                 distillation=0.5,
                  time_shift=10,
                  time_mask=15,
                  feature_mask=6,
@@ -96,8 +97,9 @@ def mnist_rows() -> Experiment:
                     hidden=(128,),
                     pooling=('last', 'mean'),
                     batch_size=128,
-                    epochs=20,
-                    snn_epochs=8)
+                    epochs=14,
+                    snn_epochs=6,
+                    distillation=0.5)
 
 
 def mnist_pixels(**changes: Any) -> Experiment:
