@@ -5,12 +5,15 @@ None where there is nothing to draw. Colours are those of Okabe and Ito, which
 colour-blind readers can tell apart.
 """
 
+import io
+import pathlib
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
+from experiments import files
 from experiments import results as results_lib
 from experiments import summary
 from experiments.results import Entry
@@ -37,6 +40,13 @@ def new_figure(width: float, height: float) -> Figure:
 def tidy(axes: Any) -> None:
   """Removes the frame that shows nothing."""
   axes.spines[['top', 'right']].set_visible(False)
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+  """Writes a figure as PNG."""
+  drawn = io.BytesIO()
+  figure.savefig(drawn, format='png', dpi=150)
+  files.replace(path, drawn.getvalue())
 
 
 def accuracy(results: Results) -> Figure | None:

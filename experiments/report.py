@@ -1,8 +1,10 @@
-"""Joins the figures of a run's stages into report.md, plots and a table.
+"""Joins the figures of stages into a report, with tables and plots.
 
-  python -m experiments.report --work_dir=runs/har
+  python -m experiments.report --work_dir=runs/har   # one run: report.md
+  python -m experiments.report --results=results     # all rows: README.md
 
-Nothing is measured here. A stage that has not run is shown as missing.
+Nothing is measured here. A stage that has not run is shown as missing. The
+report of all rows is made by `experiments.overview`.
 """
 
 import pathlib
@@ -14,6 +16,8 @@ from matplotlib.figure import Figure
 import rich.console
 
 from experiments import details
+from experiments import files
+from experiments import overview
 from experiments import plots
 from experiments import provenance
 from experiments import results as results_lib
@@ -24,6 +28,7 @@ from experiments.results import Results
 
 Path = pathlib.Path
 
+_RESULTS = 'results'
 _WIDTH = 110  # columns of the tables, where the output is no terminal
 
 
@@ -46,8 +51,8 @@ def write(work_dir: Path) -> None:
   figures = _figures(results)
   text = _text(results, main, figures)
   for name, (_, figure) in figures.items():
-    _save(figure, work_dir / name)
-  _replace(work_dir / 'report.md', text.encode())
+    plots.save(figure, work_dir / name)
+  files.replace(work_dir / 'report.md', text.encode())
   _print(results, main)
 
 
@@ -126,29 +131,25 @@ def _print(results: Results, shown: list[tables.Table]) -> None:
                 soft_wrap=True)
 
 
-def _save(figure: Figure, path: Path) -> None:
-  partial = path.with_suffix('.partial')
-  figure.savefig(partial, format='png', dpi=150)
-  partial.replace(path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-  """Writes in one move, so that a killed run leaves no half file."""
-  partial = path.with_suffix('.partial')
-  partial.write_bytes(content)
-  partial.replace(path)
-
-
-def _main(argv: list[str]) -> None:
+def run(argv: list[str]) -> None:
+  """Writes the report that the flags ask for."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
+  work_dir, results = flags.FLAGS.work_dir, flags.FLAGS.results
+  if work_dir is not None and results is not None:
+    raise app.UsageError('--work_dir and --results are two reports; give one.')
   try:
-    write(Path(flags.FLAGS.work_dir))
+    if work_dir is not None:
+      write(Path(work_dir))
+    else:
+      print(overview.write(Path(results or _RESULTS)))
   except (ValueError, OSError) as error:
     sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':
   flags.DEFINE_string('work_dir', None, 'Folder whose subfolders are stages.')
-  flags.mark_flag_as_required('work_dir')
-  app.run(_main)
+  flags.DEFINE_string(
+      'results', None, 'Folder with <row>/seed<k>/; by default '
+      f'{_RESULTS}, where --work_dir is not given.')
+  app.run(run)

@@ -5,17 +5,23 @@ name does not matter. A model is the folder of a stage that makes one, and the
 folder of the `evaluate` stage that read it.
 """
 
+import dataclasses
+import json
 import pathlib
 import re
 from typing import Any, NamedTuple
 
 from experiments import workdir
+from experiments.config import Experiment
 
 Path = pathlib.Path
 
 _KINDS = {'train_ann': 'ann', 'convert': 'converted', 'train_snn': 'tuned'}
 BINARIES = {kind: stage for stage, kind in _KINDS.items()}
 _LABELS = {'converted': 'converted', 'tuned': 'fine-tuned'}
+# Fields that do not set models apart: a label has T, a run one seed, one data
+# set wherever its files are.
+_NO_VARIANT = ('num_steps', 'seed', 'data')
 
 
 class Stage(NamedTuple):
@@ -54,6 +60,8 @@ class Entry(NamedTuple):
     num_steps: T; None for an ANN.
     model: the stage that made it, or None if that is missing.
     test: the stage that evaluated it, likewise.
+    variant: what sets it apart from the pipeline's own models, such as
+      'sites h'; '' for those.
   """
   name: str
   kind: str
@@ -61,13 +69,23 @@ class Entry(NamedTuple):
   num_steps: int | None
   model: Stage | None
   test: Stage | None
+  variant: str = ''
 
   @property
   def label(self) -> str:
-    """What a reader calls it, such as 'fine-tuned T=2'."""
+    """What a reader calls it, such as 'fine-tuned T=2, sites h'."""
     if self.kind == 'ann':
-      return f'{self.family or self.name} LSTM'
-    return f'{_LABELS[self.kind]} T={self.num_steps}'
+      label = f'{self.family or self.name} LSTM'
+    else:
+      label = f'{_LABELS[self.kind]} T={self.num_steps}'
+    return f'{label}, {self.variant}' if self.variant else label
+
+  @property
+  def usual_name(self) -> str:
+    """What a pipeline calls the folder of such a model."""
+    if self.kind == 'ann':
+      return self.family or self.name
+    return f'{self.kind}_T{self.num_steps}'
 
   @property
   def source(self) -> str | None:
@@ -104,14 +122,26 @@ class Results(NamedTuple):
         (e for e in self.entries if e.kind == 'ann' and e.family == 'standard'),
         None)
 
+  def ancestry(self, entry: Entry) -> list[Entry]:
+    """The entry, what it was made from, and so on, as far as is known."""
+    found: list[Entry] = []
+    at: Entry | None = entry
+    while at is not None and at not in found:
+      found.append(at)
+      at = None if at.kind == 'ann' else self.find(at.source)
+    return found
+
   def origin(self, entry: Entry) -> Entry | None:
     """The LSTM that an SNN goes back to; None for an LSTM, or if unknown."""
-    found: Entry | None = entry
-    for _ in self.entries:
-      if found is None or found.kind == 'ann':
-        break
-      found = self.find(found.source)
-    return None if found in (entry, None) or found.kind != 'ann' else found
+    last = self.ancestry(entry)[-1]
+    return last if last.kind == 'ann' and last != entry else None
+
+  @property
+  def base(self) -> dict[str, Any]:
+    """The experiment of the source LSTM, or else of the first stage."""
+    sources = [self.origin(entry) for entry in self.entries]
+    found = [e.model for e in (*sources, *self.entries) if e and e.model]
+    return (found or self.stages)[0].config['experiment']
 
 
 def read(folder: Path) -> Results:
@@ -151,9 +181,11 @@ def read(folder: Path) -> Results:
   entries += [
       _absent_entry(name, tests.get(name)) for name in dict.fromkeys(absent)
   ]
-  entries.sort(key=_order)
+  entries.sort(key=order)
   latency = next(iter(by_stage.get('latency', {}).values()), None)
-  return Results(folder, tuple(entries), latency)
+  results = Results(folder, tuple(entries), latency)
+  named = [e._replace(variant=_variant(results, e)) for e in results.entries]
+  return results._replace(entries=tuple(sorted(named, key=order)))
 
 
 def history(stage: Stage) -> list[dict[str, float]]:
@@ -169,6 +201,9 @@ def _stage(folder: Path) -> Stage:
       raise ValueError(
           f'{folder / "config.json"} has no entry {key}; it is not '
           'that of a stage.')
+  # A field that an older commit did not know has its default there.
+  defaults = json.loads(json.dumps(dataclasses.asdict(Experiment())))
+  config['experiment'] = {**defaults, **config['experiment']}
   path = folder / 'metrics.json'
   return Stage(folder, config,
                workdir.read_json(path) if path.is_file() else None)
@@ -183,10 +218,37 @@ def _entry(name: str, stage: Stage, test: Stage | None) -> Entry:
 
 def _absent_entry(name: str, test: Stage | None) -> Entry:
   """An entry for a model of which only the name, as by a pipeline, is known."""
-  match = re.fullmatch(r'(converted|tuned)_T(\d+)', name)
+  match = re.fullmatch(r'(converted|tuned)_T(\d+)(_.*)?', name)
   if match:
     return Entry(name, match[1], None, int(match[2]), None, test)
   return Entry(name, 'ann', name, None, None, test)
+
+
+def _variant(results: Results, entry: Entry) -> str:
+  """The fields, of a model or what it was made from, that depart from the base.
+
+  The family is named by the label of an LSTM, and has no meaning in the config
+  of what was made from one.
+  """
+  if entry.model is None:
+    return '' if entry.name == entry.usual_name else f'folder {entry.name}'
+  found: dict[str, Any] = {}
+  for at in reversed(results.ancestry(entry)):
+    skipped = {*_NO_VARIANT}
+    if at is entry or at.kind != 'ann':
+      skipped.add('family')
+    experiment = at.model.config['experiment'] if at.model else {}
+    found |= {
+        name: value
+        for name, value in experiment.items()
+        if name not in skipped and value != results.base.get(name)
+    }
+  return ', '.join(f'{name.replace("_", " ")} {_text(value)}'
+                   for name, value in found.items())
+
+
+def _text(value: Any) -> str:
+  return '+'.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _expected(folder: Path, entries: list[Entry],
@@ -199,10 +261,11 @@ def _expected(folder: Path, entries: list[Entry],
   return [*planned, *([] if standard else ['standard']), *sources, *tests]
 
 
-def _order(entry: Entry) -> tuple:
-  kinds = ('ann', 'converted', 'tuned')
-  return (kinds.index(entry.kind), entry.family
-          != 'standard', entry.num_steps or 0, entry.name)
+def order(entry: Entry) -> tuple:
+  """Key by which models are sorted: standard LSTM, other LSTMs, SNNs by T."""
+  kind = ('ann', 'converted', 'tuned').index(entry.kind)
+  return (kind, entry.family != 'standard', entry.num_steps or
+          0, entry.variant, entry.name)
 
 
 def _check_same_data(stages: dict[str, Stage]) -> None:

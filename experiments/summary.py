@@ -27,28 +27,68 @@ def of_test(entry: Entry | None, *keys: str | int) -> Any:
   return entry.test.get(*keys) if entry and entry.test else None
 
 
-def _divide(a: float | None, b: float | None) -> float | None:
-  if a is None or b is None:
+def validation_accuracy(entry: Entry) -> float | None:
+  """Of the epoch that validation chose, or of the converted model."""
+  return entry.model.get('validation_accuracy') if entry.model else None
+
+
+def apart(entry: Entry, other: Entry | None) -> float | None:
+  """How much higher its test accuracy is than that of another model."""
+  mine, base = (of_test(e, 'test_accuracy') for e in (entry, other))
+  return None if mine is None or base is None else mine - base
+
+
+def products(entry: Entry, kind: str) -> float | None:
+  """The 'mac' or 'ac' of all matrix products."""
+  counts = of_test(entry, 'counts')
+  if counts is None:
     return None
-  return a / b if b else math.inf
+  parts = [
+      layer[part]
+      for layer in counts['layers']
+      for part in ('input', 'recurrent')
+  ]
+  return sum(p[kind] for p in (*parts, counts['readout']['product']))
+
+
+def spike_rates(entry: Entry) -> list[float | None] | None:
+  """Spike rate of h by layer, None where it does not spike."""
+  layers = of_test(entry, 'counts', 'layers')
+  return layers and [layer['spike_rate']['h'] for layer in layers]
+
+
+def spent(entry: Entry | None, constants: str, number: str) -> float | None:
+  """Energy of an inference in pJ; None before a further ledger was known."""
+  ledgers = of_test(entry, 'energy', constants)
+  if (constants, number) not in LEDGERS and number not in (ledgers or ()):
+    return None
+  return of_test(entry, 'energy', constants, number, 'total')
+
+
+def times_less(results: Results, entry: Entry, constants: str,
+               number: str) -> float | None:
+  """Energy of the standard LSTM over that of a model."""
+  base = spent(results.standard, constants, number)
+  mine = spent(entry, constants, number)
+  if mine is None or base is None:
+    return None
+  return base / mine if mine else math.inf
 
 
 def accuracy(results: Results) -> Table:
   """Accuracy, spike rate and the operations of the products."""
   rows = []
   for entry in results.entries:
-    origin = results.origin(entry)
-    test = of_test(entry, 'test_accuracy')
-    base = of_test(origin, 'test_accuracy')
-    apart = None if test is None or base is None else test - base
-    validation = entry.model.get('validation_accuracy') if entry.model else None
-    mac, ac = (
-        _products(of_test(entry, 'counts'), kind) for kind in ('mac', 'ac'))
-    rows.append(
-        (entry.label, tables.percent(validation), tables.percent(test),
-         NONE if entry.kind == 'ann' else tables.points(apart),
-         _spike_rate(of_test(entry,
-                             'counts')), tables.count(mac), tables.count(ac)))
+    rows.append((
+        entry.label,
+        tables.percent(validation_accuracy(entry)),
+        tables.percent(of_test(entry, 'test_accuracy')),
+        NONE if entry.kind == 'ann' else tables.points(
+            apart(entry, results.origin(entry))),
+        tables.rates(spike_rates(entry)),
+        tables.count(products(entry, 'mac')),
+        tables.count(products(entry, 'ac')),
+    ))
   return Table(
       'Accuracy, spikes and operations',
       ('model', 'validation %', 'test %', 'vs source, points',
@@ -59,36 +99,15 @@ def accuracy(results: Results) -> Table:
       'test set.')
 
 
-def _products(counts: dict | None, kind: str) -> float | None:
-  """MAC or AC of all products."""
-  if counts is None:
-    return None
-  products = [
-      layer[part]
-      for layer in counts['layers']
-      for part in ('input', 'recurrent')
-  ]
-  return sum(p[kind] for p in (*products, counts['readout']['product']))
-
-
-def _spike_rate(counts: dict | None) -> str:
-  if counts is None:
-    return MISSING
-  rates = [layer['spike_rate']['h'] for layer in counts['layers']]
-  return ' / '.join(NONE if r is None else tables.rate(r) for r in rates)
-
-
 def energies(results: Results) -> Table:
   """Ledgers 1 and 2 under both sets of constants, and their ratios."""
   rows = []
   for entry in results.entries:
     cells = [entry.label]
     for constants, number in LEDGERS:
-      path = ('energy', constants, number, 'total')
-      spent = of_test(entry, *path)
       cells += [
-          tables.nanojoule(spent),
-          tables.ratio(_divide(of_test(results.standard, *path), spent))
+          tables.nanojoule(spent(entry, constants, number)),
+          tables.ratio(times_less(results, entry, constants, number))
       ]
     rows.append(tuple(cells))
   header = ['model']
@@ -182,6 +201,21 @@ def _latency_note(results: Results) -> str:
 
 def missing(results: Results) -> list[str]:
   """A sentence for each stage that is not there, or not finished."""
+  return missing_models(results) + missing_latencies(results)
+
+
+def missing_models(results: Results) -> list[str]:
+  """Those on the models, and on the kinds of which there is none."""
+  found = unfinished(results)
+  for kind, name in (('converted', 'converted'), ('tuned', 'fine-tuned')):
+    if not any(entry.kind == kind for entry in results.entries):
+      found.append(f'No {name} SNN: folders {kind}_T*/ are missing; run '
+                   f'experiments.{results_lib.BINARIES[kind]}.')
+  return found
+
+
+def unfinished(results: Results) -> list[str]:
+  """Those on the models that are there, planned or made something of."""
   found = []
   for entry in results.entries:
     binary = f'experiments.{results_lib.BINARIES[entry.kind]}'
@@ -195,16 +229,21 @@ def missing(results: Results) -> list[str]:
     if entry.test is None or entry.test.metrics is None:
       found.append(f'{entry.label}: no test figures, folder {entry.name}_test/ '
                    'is missing or not finished; run experiments.evaluate.')
-  for kind, name in (('converted', 'converted'), ('tuned', 'fine-tuned')):
-    if not any(entry.kind == kind for entry in results.entries):
-      found.append(f'No {name} SNN: folders {kind}_T*/ are missing; run '
-                   f'experiments.{results_lib.BINARIES[kind]}.')
+  return found
+
+
+def missing_latencies(results: Results) -> list[str]:
+  """That on the latencies, if any are missing."""
   timed = results.latency.get('models') if results.latency else None
   untimed = [e.name for e in results.entries if e.name not in (timed or ())]
   if timed is None:
-    found.append('Latencies: folder latency/ is missing or not finished; run '
-                 'experiments.latency.')
-  elif untimed:
-    found.append(f'Latencies: {", ".join(untimed)} not timed; run '
-                 'experiments.latency.')
-  return found
+    return [
+        'Latencies: folder latency/ is missing or not finished; run '
+        'experiments.latency.'
+    ]
+  if untimed:
+    return [
+        f'Latencies: {", ".join(untimed)} not timed; run '
+        'experiments.latency.'
+    ]
+  return []

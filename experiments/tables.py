@@ -1,6 +1,6 @@
 """Tables of text, to print and to write as Markdown; and how numbers look."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 import rich.table
 
@@ -14,15 +14,17 @@ class Table(NamedTuple):
   Attributes:
     title: of the table.
     header: of each column.
-    rows: one cell for each column; the first names the row.
+    rows: one cell for each column; the first ones name the row.
     note: what to know when reading it, a paragraph.
-    numeric: whether all columns but the first hold numbers.
+    numeric: whether all columns but those names hold numbers.
+    names: how many columns name the row.
   """
   title: str
   header: tuple[str, ...]
   rows: tuple[tuple[str, ...], ...]
   note: str = ''
   numeric: bool = True
+  names: int = 1
 
 
 def markdown(table: Table) -> str:
@@ -30,7 +32,9 @@ def markdown(table: Table) -> str:
   rows = [[_escape(cell) for cell in row] for row in (table.header, *table.rows)
          ]
   widths = [max(3, *map(len, column)) for column in zip(*rows)]
-  right = [index > 0 and table.numeric for index in range(len(widths))]
+  right = [
+      index >= table.names and table.numeric for index in range(len(widths))
+  ]
   rule = [
       '-' * (width - 1) + ':' if r else ':' + '-' * (width - 1)
       for width, r in zip(widths, right)
@@ -54,9 +58,10 @@ def rich_table(table: Table) -> rich.table.Table:
   """The table for a terminal."""
   made = rich.table.Table(title=table.title, title_justify='left')
   for index, name in enumerate(table.header):
-    made.add_column(name,
-                    justify='right' if index and table.numeric else 'left',
-                    no_wrap=index == 0)
+    made.add_column(
+        name,
+        justify='right' if index >= table.names and table.numeric else 'left',
+        no_wrap=index < table.names)
   for row in table.rows:
     made.add_row(*row)
   return made
@@ -94,6 +99,13 @@ def ratio(value: float | None) -> str:
 def rate(value: float | None) -> str:
   """0.24159 -> 0.242."""
   return _shown('{:.3f}', value)
+
+
+def rates(values: Sequence[float | None] | None) -> str:
+  """By layer, [0.24159, None] -> 0.242 / -."""
+  if values is None:
+    return MISSING
+  return ' / '.join(NONE if v is None else rate(v) for v in values)
 
 
 def small(value: float | None) -> str:

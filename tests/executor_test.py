@@ -132,8 +132,7 @@ def test_float32_neurons_in_float64_layers(name):
   narrow = executor.run(layers, x, config, name)
   with jax.enable_x64(True):
     wide = [
-        layer._replace(
-            u=jax.tree.map(lambda u: u.astype(jnp.float64), layer.u))
+        layer._replace(u=jax.tree.map(lambda u: u.astype(jnp.float64), layer.u))
         for layer in layers
     ]
     run = executor.run(wide, x, config, name)
