@@ -8,17 +8,14 @@ machine does meets all of them alike. What is timed is `slstm.train.predict`,
 compiled, until its logits are there.
 """
 
-import itertools
-import os
 import pathlib
-import platform
-import time
 from typing import Any, Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import bench
 from experiments import data as data_lib
 from experiments import main
 from experiments import workdir
@@ -77,7 +74,7 @@ def measure(models: Mapping[str, Model], x: np.ndarray) -> dict[str, Any]:
   medians = {key: float(np.median(taken)) for key, taken in times.items()}
   baseline = _baseline(models, medians)
   return {
-      'machine': machine(),
+      'machine': bench.machine(),
       'rounds': len(next(iter(times.values()))),
       'batch_size': 1,
       'baseline': baseline and {
@@ -89,7 +86,7 @@ def measure(models: Mapping[str, Model], x: np.ndarray) -> dict[str, Any]:
               'num_steps': config.num_steps,
               'executors': {
                   executor: {
-                      **_quartiles(times[name, executor]),
+                      **bench.quartiles(times[name, executor]),
                       'speedup':
                           baseline
                           and medians[baseline] / medians[name, executor],
@@ -116,16 +113,6 @@ def dependent_steps(executor: str, num_elements: int, num_layers: int,
   return num_layers * num_elements * (slots if executor == 'sequential' else 1)
 
 
-def machine() -> dict[str, Any]:
-  """What the times were measured on."""
-  return {
-      'platform': platform.platform(),
-      'cpu_count': os.cpu_count(),
-      'jax_version': jax.__version__,
-      'device_kind': jax.devices()[0].device_kind,
-  }
-
-
 def _executors(config: Config) -> list[str]:
   return [
       name for name in executor_lib.EXECUTORS
@@ -145,28 +132,7 @@ def _times(models: Mapping[str, Model], x: jax.Array) -> dict[Key, np.ndarray]:
       for name, (params, config) in models.items()
       for executor in _executors(config)
   }
-  for run in runners.values():
-    run()  # compiles
-  times: dict[Key, list[float]] = {key: [] for key in runners}
-  least, most = _ROUNDS
-  start = time.perf_counter()
-  for index in range(most):
-    if index >= least and time.perf_counter() - start > _SECONDS:
-      break
-    # Each round begins elsewhere, so that no one always follows the same.
-    order = itertools.islice(itertools.cycle(runners.items()), index,
-                             index + len(runners))
-    for key, run in order:
-      begin = time.perf_counter()
-      run()
-      times[key].append(time.perf_counter() - begin)
-  return {key: np.asarray(taken) for key, taken in times.items()}
-
-
-def _quartiles(seconds: np.ndarray) -> dict[str, float]:
-  names = ('lower_quartile_ms', 'median_ms', 'upper_quartile_ms')
-  return dict(zip(names, map(float, 1e3 * np.quantile(seconds,
-                                                      (.25, .5, .75)))))
+  return bench.in_turns(runners, bench.Limits(*_ROUNDS, _SECONDS))
 
 
 def _baseline(models: Mapping[str, Model],

@@ -1,0 +1,197 @@
+"""Benchmarks: turns and ratios by a fake clock, binaries at small shapes."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import bench
+from experiments import bench_main
+from experiments import bench_models
+from experiments import peers
+from experiments.bench import Key
+from experiments.bench import Limits
+from experiments.bench import Shape
+from experiments.bench import Subject
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SHAPE = Shape(elements=3, features=2, batch=4, hidden=5, layers=2)
+SMALL = ('--elements=3', '--features=2', '--batch=2', '--hidden=4',
+         '--layers=1', '--seconds=0')
+
+
+class Machine:
+  """Subjects that take a given time on a clock of their own."""
+
+  def __init__(self):
+    self.now = 0.0
+    self.log = []
+
+  def clock(self):
+    return self.now
+
+  def subject(self, name, *seconds):
+    """Takes these times in turn, the last one for ever."""
+    left = list(seconds)
+
+    def run():
+      self.log.append(name)
+      self.now += left.pop(0) if len(left) > 1 else left[0]
+
+    return run
+
+
+def test_each_has_one_turn_a_round_after_two_untimed():
+  machine = Machine()
+  runs = {'a': machine.subject('a', 100, 50, 1), 'b': machine.subject('b', 2)}
+  times = bench.in_turns(runs, Limits(4, 4, 0.0), machine.clock)
+  np.testing.assert_allclose(times['a'], [1] * 4)  # neither 100 nor 50
+  np.testing.assert_allclose(times['b'], [2] * 4)
+  rounds = machine.log[4:]
+  assert all(
+      sorted(rounds[k:k + 2]) == ['a', 'b'] for k in range(0, len(rounds), 2))
+  assert len({tuple(rounds[k:k + 2]) for k in range(0, len(rounds), 2)}) == 2
+
+
+@pytest.mark.parametrize('seconds, rounds', [(0.0, 3), (100.0, 9), (14.9, 5)])
+def test_rounds_end_with_the_time_but_not_before_the_least(seconds, rounds):
+  machine = Machine()
+  runs = {'a': machine.subject('a', 1), 'b': machine.subject('b', 2)}
+  times = bench.in_turns(runs, Limits(3, 9, seconds), machine.clock)
+  assert {len(taken) for taken in times.values()} == {rounds}
+
+
+def test_rows_have_medians_hiding_and_ratios():
+  machine = Machine()
+  keys = {
+      Key(bench.LSTM, 'stacked'): 4.0,
+      Key(bench.LSTM, 'wavefront'): 8.0,
+      Key(bench.SNN, 'stacked', 1): 6.0,
+      Key(bench.SNN, 'stacked', 2): 9.0,
+      Key('torch'): 2.0,
+      Key(bench.FLOOR, None, 1): 1.0,
+      Key(bench.FLOOR, None, 2): 3.0,
+  }
+  subjects = {
+      key: Subject(machine.subject(key, seconds), compile_s=7.0)
+      for key, seconds in keys.items()
+  }
+  rows = {
+      (row['name'], row['executor'], row['steps']): row
+      for row in bench.measure(SHAPE, subjects, Limits(5, 5), machine.clock)
+  }
+  assert len(rows) == len(keys)
+  snn = rows[bench.SNN, 'stacked', 2]
+  assert snn['median_ms'] == pytest.approx(9000)
+  assert snn['hiding'] == pytest.approx(1.5)
+  assert snn['ratio'] == pytest.approx({
+      'LSTM': 9 / 4,
+      'torch': 4.5,
+      'floor': 3
+  })
+  assert rows[bench.SNN, 'stacked', 1]['ratio']['floor'] == pytest.approx(6)
+  assert rows['torch', None, None]['hiding'] is None
+  assert (snn['elements'], snn['layers'], snn['rounds']) == (3, 2, 5)
+  assert snn['compile_s'] == 7.0
+
+
+def test_quartiles_are_those_of_numpy_in_ms():
+  found = bench.quartiles(np.asarray([0.005, 0.001, 0.002, 0.003, 0.004]))
+  assert list(found.values()) == pytest.approx([2, 3, 4])
+
+
+def test_the_network_that_is_timed_spikes_and_stays():
+  (params, config), = bench_models.spiking(SHAPE, (2,), ('o', 'c'))
+  assert 0.05 < bench_models.spike_rate(params, config, SHAPE) < 0.95
+  made = bench_models.ours(SHAPE, (1, 2), ('stacked', 'wavefront'), ('o', 'c'),
+                           True)
+  assert len(made) == 2 * 3
+  for subject in made.values():
+    subject.run()
+    subject.run()  # what was donated is there again
+    assert subject.peak_bytes > 0 and subject.compile_s > 0
+
+
+def test_absent_peers_are_named_with_the_reason(monkeypatch):
+  absent = peers.Peer('no_such_module', lambda shape, training: None)
+  monkeypatch.setitem(peers.PEERS, 'absent', absent)
+  found, skipped = peers.present(('flax.linen', 'absent'))
+  assert found == ('flax.linen',)
+  assert 'no_such_module' in skipped['absent']
+
+
+@pytest.mark.parametrize('name', ['flax.linen', 'flax.nnx'])
+@pytest.mark.parametrize('training', [False, True])
+def test_peers_of_jax_run(name, training):
+  (key, subject), = peers.subjects((name,), SHAPE, training).items()
+  assert key == Key(name)
+  subject.run()
+  subject.run()
+
+
+def test_grid_is_the_product_and_bad_sizes_are_named():
+  chosen = {name: () for name in bench_main.FULL}
+  shapes, steps = bench_main.grid(chosen, bench_main.FULL)
+  assert len(shapes) == 3 * 1 * 2 * 2 * 2 and steps == (1, 2, 4, 8)
+  for bad in (0,), (2, 2):
+    with pytest.raises(ValueError, match='--hidden='):
+      bench_main.grid({**chosen, 'hidden': bad}, bench_main.FULL)
+
+
+def call(binary, *arguments):
+  done = subprocess.run(
+      [sys.executable, '-m', f'experiments.{binary}', *map(str, arguments)],
+      cwd=ROOT,
+      env={
+          **os.environ, 'COLUMNS': '200'
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+      timeout=300)
+  return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize('binary, kind', [('bench_executor', 'inference'),
+                                          ('bench_train', 'training step')])
+def test_binaries(binary, kind, tmp_path):
+  work_dir = tmp_path / 'bench'
+  arguments = (*SMALL, '--steps=1,2', '--executors=stacked,wavefront',
+               '--peers=flax.linen', f'--work_dir={work_dir}')
+  status, printed = call(binary, *arguments)
+  assert status == 0, printed
+  metrics = json.loads((work_dir / 'metrics.json').read_text())
+  assert metrics['benchmark'] == kind
+  names = [
+      (row['name'], row['executor'], row['steps']) for row in metrics['rows']
+  ]
+  assert set(names) == {
+      *(('LSTM', e, None) for e in ('stacked', 'wavefront')),
+      *(('SNN', e, t) for e in ('stacked', 'wavefront') for t in (1, 2)),
+      ('flax.linen', None, None), ('floor', None, 1), ('floor', None, 2)
+  }
+  assert len({row['rounds'] for row in metrics['rows']}) == 1
+  assert {'commit', 'jax_version', 'device_kind',
+          'usable_cpus'} <= set(metrics['environment'])
+  report = (work_dir / 'report.md').read_text()
+  assert 'T = 2 / T = 1' in report and (work_dir /
+                                        'N3_D2_B2_H4_L1.png').exists()
+  status, printed = call(binary, *arguments)
+  assert status == 1 and 'holds a benchmark' in printed
+
+
+@pytest.mark.parametrize('flag, message', [
+    ('--executors=fast', "--executors is 'fast'"),
+    ('--peers=jaxless', "--peers is 'jaxless'"),
+    ('--sites=z', "--sites is 'z'"),
+    ('--steps=0', '--steps=0'),
+])
+def test_bad_flags_are_named(flag, message, tmp_path):
+  status, printed = call('bench_executor', *SMALL, flag,
+                         f'--work_dir={tmp_path / "bench"}')
+  assert status == 1 and message in printed
+  assert not (tmp_path / 'bench').exists()
