@@ -35,8 +35,8 @@ def run(experiment: Experiment, dataset: data_lib.DataSet,
   if not set(tuned) <= set(converted):
     raise ValueError(f'--tuned_steps={tuned} are not all among '
                      f'--converted_steps={converted}.')
-  names = ('standard', experiment.family,
-           *(f'converted_T{num_steps}' for num_steps in converted),
+  families = tuple(dict.fromkeys(('standard', experiment.family)))
+  names = (*families, *(f'converted_T{num_steps}' for num_steps in converted),
            *(f'tuned_T{num_steps}' for num_steps in tuned))
   models = {name: work_dir / name for name in names}
   workdir.write_json(work_dir / 'plan.json', {'models': list(models)})
@@ -44,7 +44,7 @@ def run(experiment: Experiment, dataset: data_lib.DataSet,
   def evaluate(name: str, variant: Experiment) -> None:
     stages.evaluate(variant, dataset, models[name], work_dir / f'{name}_test')
 
-  for family in ('standard', experiment.family):
+  for family in families:
     variant = dataclasses.replace(experiment, family=family)
     stages.train_ann(variant, dataset, models[family])
     evaluate(family, variant)
