@@ -65,6 +65,20 @@ def test_rounds_end_with_the_time_but_not_before_the_least(seconds, rounds):
   assert {len(taken) for taken in times.values()} == {rounds}
 
 
+def test_only_fast_subjects_settle():
+  machine = Machine()
+  runs = {
+      'fast': machine.subject('fast', 1),
+      'slow': machine.subject('slow', 9)
+  }
+  times = bench.in_turns(runs, Limits(2, 2, settle=3.5), machine.clock)
+  np.testing.assert_allclose(times['fast'], [1] * 2)
+  np.testing.assert_allclose(times['slow'], [9] * 2)
+  rounds = machine.log[4:]
+  # 4 untimed runs until 3.5 s are over, and the one that is timed.
+  assert (rounds.count('fast'), rounds.count('slow')) == (2 * 5, 2)
+
+
 def test_rows_have_medians_hiding_and_ratios():
   machine = Machine()
   keys = {
@@ -143,16 +157,18 @@ def test_grid_is_the_product_and_bad_sizes_are_named():
 
 
 def call(binary, *arguments):
-  done = subprocess.run(
-      [sys.executable, '-m', f'experiments.{binary}', *map(str, arguments)],
-      cwd=ROOT,
-      env={
-          **os.environ, 'COLUMNS': '200'
-      },
-      capture_output=True,
-      text=True,
-      check=False,
-      timeout=300)
+  """Runs a binary where norse is absent; returns (status, what it printed)."""
+  code = ('import runpy, sys; sys.modules["norse"] = None; '
+          f'runpy.run_module("experiments.{binary}", run_name="__main__")')
+  done = subprocess.run([sys.executable, '-c', code, *map(str, arguments)],
+                        cwd=ROOT,
+                        env={
+                            **os.environ, 'COLUMNS': '200'
+                        },
+                        capture_output=True,
+                        text=True,
+                        check=False,
+                        timeout=300)
   return done.returncode, done.stdout + done.stderr
 
 
@@ -161,11 +177,13 @@ def call(binary, *arguments):
 def test_binaries(binary, kind, tmp_path):
   work_dir = tmp_path / 'bench'
   arguments = (*SMALL, '--steps=1,2', '--executors=stacked,wavefront',
-               '--peers=flax.linen', f'--work_dir={work_dir}')
+               '--peers=flax.linen,norse', f'--work_dir={work_dir}')
   status, printed = call(binary, *arguments)
   assert status == 0, printed
+  assert 'norse: skipped (' in printed
   metrics = json.loads((work_dir / 'metrics.json').read_text())
   assert metrics['benchmark'] == kind
+  assert list(metrics['skipped']) == ['norse']
   names = [
       (row['name'], row['executor'], row['steps']) for row in metrics['rows']
   ]

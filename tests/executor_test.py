@@ -110,8 +110,12 @@ def find_scans(jaxpr):
     if eqn.primitive.name == 'scan':
       found.append(eqn)
     else:
-      for called in jax.core.jaxprs_in_params(eqn.params):
-        found += find_scans(called)
+      called = jax.tree.leaves(list(eqn.params.values()),
+                               is_leaf=lambda value: hasattr(value, 'eqns') or
+                               hasattr(value, 'jaxpr'))
+      for value in called:
+        if hasattr(value, 'eqns'):
+          found += find_scans(getattr(value, 'jaxpr', value))
   return found
 
 
@@ -147,17 +151,17 @@ def test_steps_to_wait_for(name):
   layers, x, _, config = network(MIXED, num_elements, num_steps, 1, False)
   jaxpr = jax.make_jaxpr(lambda x: executor.run(layers, x, config, name).h)(x)
   scans = find_scans(jaxpr.jaxpr)
-  inner = [
-      eqn.params['length']
-      for scan in scans
-      for eqn in find_scans(scan.params['jaxpr'].jaxpr)
-  ]
+  inner = [s for scan in scans for s in find_scans(scan.params['jaxpr'].jaxpr)]
+  lengths = lambda scans: [scan.params['length'] for scan in scans]
+  products = [str(scan.params['jaxpr']).count('dot_general') for scan in inner]
   expected = {
-      'sequential': ([num_elements] * 2, [num_steps] * 2),
-      'stacked': ([num_elements] * 2, []),
-      'wavefront': ([num_elements + num_steps + len(layers) - 2], []),
+      # A product in every step of t.
+      'sequential': ([num_elements] * 2, [num_steps] * 2, [1, 1]),
+      # One before; what runs over t is element-wise.
+      'stacked': ([num_elements] * 2, [num_steps] * 2, [0, 0]),
+      'wavefront': ([num_elements + num_steps + len(layers) - 2], [], []),
   }[name]
-  assert ([scan.params['length'] for scan in scans], inner) == expected
+  assert (lengths(scans), lengths(inner), products) == expected
 
 
 def gradients(name, layers, x, state, config):
