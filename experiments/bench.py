@@ -179,13 +179,18 @@ def machine() -> dict[str, Any]:
   }
 
 
+def usable_cpus() -> int:
+  """How many CPUs this process may use."""
+  affinity = getattr(os, 'sched_getaffinity', None)
+  return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
   """The machine, the code, and all else that moves the times."""
-  affinity = getattr(os, 'sched_getaffinity', None)
   return {
       **machine(),
       'backend': jax.default_backend(),
-      'usable_cpus': len(affinity(0)) if affinity else os.cpu_count(),
+      'usable_cpus': usable_cpus(),
       'commit': workdir.commit(),
       'command': shlex.join(sys.orig_argv),
       'variables': {

@@ -6,7 +6,6 @@ that it has measured.
 """
 
 import itertools
-import os
 import pathlib
 import sys
 from typing import Mapping, Sequence
@@ -68,7 +67,7 @@ def main(small: Grid, executors: Sequence[str], training: bool) -> None:
   flags.DEFINE_list('peers', list(peers.PEERS),
                     'Other libraries to time; an absent one is skipped.')
   flags.DEFINE_integer('threads',
-                       os.cpu_count(),
+                       bench.usable_cpus(),
                        'Threads of PyTorch. XLA has a pool of its own, of one '
                        'a CPU that the process may use.',
                        lower_bound=1)

@@ -86,7 +86,7 @@ def _by_baseline(shape: Shape, rows: Sequence[Row]) -> tables.Table:
           str(Key(row['name'], row['executor'])),
           _or_none('{}', row['steps']),
           _ms(row['median_ms']),
-          f'{_ms(row["lower_quartile_ms"])} - {_ms(row["upper_quartile_ms"])}',
+          f'{_ms(row["lower_quartile_ms"])}-{_ms(row["upper_quartile_ms"])}',
           *(_or_none('{:.2f}', row['ratio'].get(name)) for name in baselines),
           _or_none('{:.1f}', row['peak_bytes'], 1e-6),
       ) for row in rows),
@@ -135,11 +135,13 @@ def figure(shape: Shape, rows: Sequence[Row]) -> Figure:
                                     itertools.cycle((plots.BLACK, *_PEERS))):
     left.axhline(median, color=colour, linestyle=':', label=name)
   steps = sorted({row['steps'] for row in floor})
-  right.plot(steps, [t / steps[0] for t in steps],
-             color=plots.GREY,
-             linestyle='--',
-             label='nothing hidden')
-  right.legend(frameon=False)
+  if steps[0] == 1:
+    right.plot(steps,
+               steps,
+               color=plots.GREY,
+               linestyle='--',
+               label='nothing hidden')
+    right.legend(frameon=False)
   for axes, name in ((left, 'time (ms)'), (right, 'time over that of T = 1')):
     axes.set_xscale('log', base=2)
     axes.set_xticks(steps, [str(t) for t in steps])
