@@ -58,8 +58,8 @@ def encode(encoder: Encoder, x: Array, config: Config) -> Array:
   """
   if encoder.mean.ndim != 1 or encoder.std.shape != encoder.mean.shape:
     raise ValueError(
-        f'encode: encoder.mean has shape {encoder.mean.shape} and encoder.std '
-        f'{encoder.std.shape}; expected [D] for both.')
+        f'encode: encoder.mean has shape {encoder.mean.shape}, encoder.std '
+        f'has shape {encoder.std.shape}; expected [D] for both.')
   if x.ndim != 3 or x.shape[-1:] != encoder.mean.shape:
     raise ValueError(f'encode: x has shape {x.shape}; expected [N, B, D] with '
                      f'D = {encoder.mean.shape[0]} features (time-major).')
