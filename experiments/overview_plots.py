@@ -113,7 +113,7 @@ def energy(models: Sequence[Model]) -> Figure | None:
   ])
   constants, number = _LEDGER
   axes.set_xlabel(f'energy per inference (nJ), ledger {number}, {constants}')
-  axes.margins(0.12, 0.08)
+  axes.margins(0.3, 0.08)
   _label(figure, axes, found, colours)
   return figure
 

@@ -23,6 +23,10 @@ _LABELS = {'converted': 'converted', 'tuned': 'fine-tuned'}
 # set wherever its files are.
 _NO_VARIANT = ('num_steps', 'seed', 'data')
 
+# ... and those that only the training of an SNN reads.
+_SNN_TRAINING = ('snn_epochs', 'snn_learning_rate', 'neuron_rate',
+                 'rate_penalty', 'distillation')
+
 
 class Stage(NamedTuple):
   """A stage's folder: config.json, and metrics.json once it is finished."""
@@ -237,6 +241,8 @@ def _variant(results: Results, entry: Entry) -> str:
     skipped = {*_NO_VARIANT}
     if at is entry or at.kind != 'ann':
       skipped.add('family')
+    if at.kind != 'tuned':
+      skipped |= {*_SNN_TRAINING}
     experiment = at.model.config['experiment'] if at.model else {}
     found |= {
         name: value
