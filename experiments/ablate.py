@@ -18,6 +18,7 @@ import rich
 
 from experiments import config as config_lib
 from experiments import data as data_lib
+from experiments import files
 from experiments import main
 from experiments import stages
 from experiments import tables
@@ -100,6 +101,7 @@ def run(experiment: Experiment, dataset: data_lib.DataSet,
     variant = dataclasses.replace(experiment, **changes)
     if variant == experiment and name != 'base':
       continue  # The preset has that already.
+    # Q = T, for a quantised source; the other families do not read it.
     variant = dataclasses.replace(variant, levels=variant.num_steps)
     rows.append((text, *_row(variant, experiment, dataset, work_dir, name)))
   table = tables.Table(
@@ -110,8 +112,8 @@ def run(experiment: Experiment, dataset: data_lib.DataSet,
       'One seed. Each variant differs from the preset in what it says. Spike '
       'rate and energy are of the fine-tuned SNN.')
   rich.print(tables.rich_table(table))
-  path = work_dir / 'ablation.md'
-  path.write_text(tables.markdown(table) + '\n', encoding='utf-8')
+  files.replace(work_dir / 'ablation.md',
+                (tables.markdown(table) + '\n').encode())
 
 
 def _row(variant: Experiment, experiment: Experiment, dataset: data_lib.DataSet,
@@ -124,22 +126,19 @@ def _row(variant: Experiment, experiment: Experiment, dataset: data_lib.DataSet,
   stages.convert(variant, dataset, source, work_dir / f'{name}_converted')
   stages.train_snn(variant, dataset, work_dir / f'{name}_converted',
                    work_dir / f'{name}_tuned', source)
-  found = []
+  models, results = [], []
   for stage in ('converted', 'tuned'):
     folder = work_dir / f'{name}_{stage}'
-    stages.evaluate(variant, dataset, folder,
-                    folder.with_name(f'{folder.name}'
-                                     '_test'))
-    found.append((_metrics(folder), _metrics(work_dir / f'{folder.name}_test')))
-  validation = [
-      tables.percent(model['validation_accuracy']) for model, _ in found
-  ]
-  test = [tables.percent(result['test_accuracy']) for _, result in found]
-  tuned = found[-1][1]
-  rates = [layer['spike_rate']['h'] for layer in tuned['counts']['layers']]
-  return (*validation, *test, ' / '.join(
-      tables.NONE if rate is None else tables.rate(rate) for rate in rates),
-          tables.nanojoule(tuned['energy']['int32']['1']['total']))
+    tested = work_dir / f'{name}_{stage}_test'
+    stages.evaluate(variant, dataset, folder, tested)
+    models.append(_metrics(folder))
+    results.append(_metrics(tested))
+  tuned = results[-1]
+  return (*(tables.percent(model['validation_accuracy']) for model in models),
+          *(tables.percent(result['test_accuracy']) for result in results),
+          tables.rates([
+              layer['spike_rate']['h'] for layer in tuned['counts']['layers']
+          ]), tables.nanojoule(tuned['energy']['int32']['1']['total']))
 
 
 def _metrics(folder: pathlib.Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 from typing import Any
 
+from experiments import files
 from experiments.config import Experiment
 
 _IDENTITY = ('stage', 'source', 'experiment', 'data_digest')
@@ -63,10 +64,7 @@ def begin(work_dir: pathlib.Path, stage: str, source: pathlib.Path | None,
 
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes JSON in one move, so that a killed run leaves no half file."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix('.partial')
-  partial.write_text(json.dumps(value, indent=2) + '\n', encoding='utf-8')
-  partial.replace(path)
+  files.replace(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
 def read_json(path: pathlib.Path) -> Any:

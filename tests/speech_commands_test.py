@@ -239,7 +239,7 @@ def test_read_audio_rejects_a_format_that_hides_truncation(tmp_path):
 def test_a_missing_library_says_how_to_install_it(monkeypatch, name):
   monkeypatch.setitem(sys.modules, name, None)
   with pytest.raises(ImportError, match=rf"{name}.*'slstm\[audio\]'"):
-    frontend.library(name)
+    frontend.audio_module(name)
 
 
 def test_import_needs_no_audio_library():

@@ -91,7 +91,7 @@ def _read_table(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _read_flac(path: Path, clips: int) -> np.ndarray:
   """Returns int16 [clips, 16000]."""
-  soundfile = frontend.library('soundfile')
+  soundfile = frontend.audio_module('soundfile')
   try:
     samples, rate = soundfile.read(path, dtype='int16')
   except soundfile.SoundFileError as error:

@@ -63,7 +63,7 @@ def read_audio(path: PathLike) -> Audio:
   path = Path(path)
   if not path.is_file():
     raise FileNotFoundError(f'{path}: no such file; pass a WAV or FLAC file.')
-  soundfile = library('soundfile')
+  soundfile = audio_module('soundfile')
   try:
     with soundfile.SoundFile(path) as file:
       kind, rate = file.format, file.samplerate
@@ -80,9 +80,9 @@ def read_audio(path: PathLike) -> Audio:
     raise ValueError(f'{path}: holds NaN or infinity; {_REPLACE}.')
   mono = samples.mean(axis=1)
   if rate != data.SAMPLE_RATE:
-    mono = library('librosa').resample(mono,
-                                       orig_sr=rate,
-                                       target_sr=data.SAMPLE_RATE)
+    mono = audio_module('librosa').resample(mono,
+                                            orig_sr=rate,
+                                            target_sr=data.SAMPLE_RATE)
   return Audio(mono, rate, samples.shape[1])
 
 
@@ -103,13 +103,13 @@ def log_mel(audio: np.ndarray) -> np.ndarray:
   _check_audio(audio)
   # librosa centres the window in the 512 samples of the transform, so 16 zeros
   # let the first window begin with the audio. Their weight is 0.
-  spectrum = library('librosa').stft(np.pad(audio.astype(np.float64),
-                                            (N_FFT - WINDOW) // 2),
-                                     n_fft=N_FFT,
-                                     win_length=WINDOW,
-                                     hop_length=STEP,
-                                     window='hann',
-                                     center=False)
+  spectrum = audio_module('librosa').stft(np.pad(audio.astype(np.float64),
+                                                 (N_FFT - WINDOW) // 2),
+                                          n_fft=N_FFT,
+                                          win_length=WINDOW,
+                                          hop_length=STEP,
+                                          window='hann',
+                                          center=False)
   energy = _triangles() @ np.abs(spectrum)**2
   values = _SCALE * np.log(energy + _FLOOR) + _OFFSET
   return np.clip(values, 0, 255).T.astype(np.float32)
@@ -143,7 +143,7 @@ def to_uint8(values: np.ndarray) -> np.ndarray:
   return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def library(name: str) -> ModuleType:
+def audio_module(name: str) -> ModuleType:
   """Imports a library of the extra `audio`, or says how to install it."""
   try:
     return importlib.import_module(name)
@@ -155,14 +155,14 @@ def library(name: str) -> ModuleType:
 @functools.cache
 def _triangles() -> np.ndarray:
   """Returns M, float64 [40, 257]."""
-  return library('librosa').filters.mel(sr=data.SAMPLE_RATE,
-                                        n_fft=N_FFT,
-                                        n_mels=data.CHANNELS,
-                                        fmin=0.0,
-                                        fmax=TOP_FREQUENCY,
-                                        htk=True,
-                                        norm=None,
-                                        dtype=np.float64)
+  return audio_module('librosa').filters.mel(sr=data.SAMPLE_RATE,
+                                             n_fft=N_FFT,
+                                             n_mels=data.CHANNELS,
+                                             fmin=0.0,
+                                             fmax=TOP_FREQUENCY,
+                                             htk=True,
+                                             norm=None,
+                                             dtype=np.float64)
 
 
 def _check_audio(audio: np.ndarray) -> None:
