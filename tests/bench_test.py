@@ -1,10 +1,6 @@
 """Benchmarks: turns and ratios by a fake clock, binaries at small shapes."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,8 +13,8 @@ from experiments.bench import Key
 from experiments.bench import Limits
 from experiments.bench import Shape
 from experiments.bench import Subject
+from tests import binaries
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHAPE = Shape(elements=3, features=2, batch=4, hidden=5, layers=2)
 SMALL = ('--elements=3', '--features=2', '--batch=2', '--hidden=4',
          '--layers=1', '--seconds=0')
@@ -163,16 +159,7 @@ def call(binary, *arguments):
   """Runs a binary where norse is absent; returns (status, what it printed)."""
   code = ('import runpy, sys; sys.modules["norse"] = None; '
           f'runpy.run_module("experiments.{binary}", run_name="__main__")')
-  done = subprocess.run([sys.executable, '-c', code, *map(str, arguments)],
-                        cwd=ROOT,
-                        env={
-                            **os.environ, 'COLUMNS': '200'
-                        },
-                        capture_output=True,
-                        text=True,
-                        check=False,
-                        timeout=300)
-  return done.returncode, done.stdout + done.stderr
+  return binaries.run_python('-c', code, *arguments)
 
 
 @pytest.mark.parametrize('binary, kind, executors', [

@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +12,9 @@ import soundfile
 from experiments import spot
 from experiments.config import Experiment
 import slstm
+from tests import binaries
 from third_party.speech_commands import frontend
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 RATE = 16000
 
 
@@ -47,16 +43,7 @@ def _model(tmp_path_factory):
 
 
 def call(*arguments):
-  done = subprocess.run([sys.executable, '-m', 'experiments.spot', *arguments],
-                        cwd=ROOT,
-                        env={
-                            **os.environ, 'COLUMNS': '200'
-                        },
-                        capture_output=True,
-                        text=True,
-                        check=False,
-                        timeout=120)
-  return done.returncode, done.stdout + done.stderr
+  return binaries.run_python('-m', 'experiments.spot', *arguments, timeout=120)
 
 
 def test_windows_are_seconds_of_the_features():

@@ -1,0 +1,22 @@
+"""Runs Python as a user does, for the tests of binaries."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run_python(*arguments, timeout=300):
+  """Runs `python ARGUMENTS` at the root; returns (status, what it printed)."""
+  done = subprocess.run([sys.executable, *map(str, arguments)],
+                        cwd=ROOT,
+                        env={
+                            **os.environ, 'COLUMNS': '200'
+                        },
+                        capture_output=True,
+                        text=True,
+                        check=False,
+                        timeout=timeout)
+  return done.returncode, done.stdout + done.stderr
