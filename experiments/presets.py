@@ -65,6 +65,7 @@ def gsc_2x256(**changes: Any) -> Experiment:
                  family='standard',
                  pooling=('last', 'mean', 'max'),
                  epochs=18,
+                 snn_epochs=12,
                  learning_rate=2e-3,
                  distillation=0.5,
                  time_shift=10,
