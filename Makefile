@@ -11,11 +11,14 @@ BIN = $(VENV)/bin
 SOURCES = slstm experiments third_party tests
 
 # glibc gives big buffers back to the kernel at every free, and the page faults
-# of taking them again cost a training run up to half of its speed. Other C
-# libraries ignore these.
+# of taking them again cost a training run up to half of its speed. One arena,
+# because those of further threads hold no more than 64 MB; huge pages, where
+# the kernel has them to give. Other C libraries ignore these.
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 67108864
+export MALLOC_ARENA_MAX ?= 1
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format clean

@@ -21,14 +21,11 @@ import jax
 import jax.numpy as jnp
 
 from slstm import cells
+from slstm import neurons
 from slstm import types
 from slstm.types import Array, CellState, Config, Layer, Record
 
 Observer = Callable[[Record], Any]
-
-# Time steps that `stacked` compiles one after the other. All of them would take
-# the compiler 3 times as long at T = 8 (20 s), for no faster gradient.
-_UNROLL = 2
 
 
 class Run(NamedTuple):
@@ -184,13 +181,13 @@ def _stacked(layer, zx, state, config, observe):
   """A layer, one element after the other: T products in one."""
   if config.coupling == 'rate':
     return _rate(layer, zx, state, config, observe)
-  slots, *shape = state.h.shape
+  slots, shape = len(state.h), state.h.shape[1:]
 
   # The backward pass computes the cheap element-wise half again from z and c,
   # for to store all of it costs more than that.
   @jax.checkpoint
-  def elementwise(neurons, z, c_nm1):
-    spiking = layer._replace(neurons=neurons)
+  def elementwise(spread, z, c_nm1):
+    spiking = layer._replace(neurons=spread)
 
     def time_step(membranes, inputs):
       z_t, c_nm1_t = inputs
@@ -198,54 +195,63 @@ def _stacked(layer, zx, state, config, observe):
       return membranes, (record.state, observe(record))
 
     _, outputs = jax.lax.scan(time_step,
-                              cells.initial_membranes(spiking, tuple(shape)),
-                              (z, c_nm1),
-                              unroll=min(slots, _UNROLL))
+                              cells.initial_membranes(spiking,
+                                                      shape), (z, c_nm1))
     return outputs
 
-  return _recurrent_scan(elementwise, cells.fuse(layer.u), layer.neurons, state,
-                         zx)
+  return _recurrent_scan(elementwise, cells.fuse(layer.u),
+                         _spread(layer, shape).neurons, state, zx)
 
 
-def _recurrent_scan(elementwise, u, neurons, state, zx):
+def _spread(layer: Layer, shape: tuple[int, ...]) -> Layer:
+  """A layer whose neurons have one value for each entry of h, [B, H]."""
+  sites = {
+      site: neurons.spread(getattr(layer.neurons, site), shape)
+      for site in layer.neurons.present
+  }
+  return layer._replace(neurons=layer.neurons._replace(**sites))
+
+
+def _recurrent_scan(elementwise, u, spread, state, zx):
   """Scans an element-wise half and the product z_n = zx_n + h_{n-1} u.
 
   The gradient of u is one product of all h_{n-1} and all dz_n after the
   backward scan, instead of an accumulation in each of its N steps.
   """
 
-  def scan(u, neurons, state, zx):
+  def scan(u, spread, state, zx):
 
     def element(state, zx_n):
-      state, seen = elementwise(neurons, zx_n + state.h @ u, state.c)
+      state, seen = elementwise(spread, zx_n + state.h @ u, state.c)
       return state, (state.h, seen)
 
     return jax.lax.scan(element, state, zx)
 
-  def forward(u, neurons, state, zx):
+  def forward(u, spread, state, zx):
     every_slot = jnp.broadcast_to(
         zx, zx.shape[:1] + state.h.shape[:1] + zx.shape[2:])
-    outputs, backward_scan = jax.vjp(functools.partial(scan, u), neurons, state,
+    outputs, backward_scan = jax.vjp(functools.partial(scan, u), spread, state,
                                      every_slot)
     h = outputs[1][0]
     return outputs, (backward_scan, jnp.concatenate([state.h[None], h[:-1]]))
 
   def backward(residuals, cotangents):
     backward_scan, h_nm1 = residuals
-    d_neurons, d_state, dz = backward_scan(cotangents)
+    d_spread, d_state, dz = backward_scan(cotangents)
     d_u = jnp.einsum('ntbh,ntbk->hk', h_nm1, dz)
     d_zx = dz if zx.shape[1] == dz.shape[1] else dz.sum(1, keepdims=True)
-    return d_u, d_neurons, d_state, d_zx
+    return d_u, d_spread, d_state, d_zx
 
   hoisted = jax.custom_vjp(scan)
   hoisted.defvjp(forward, backward)
-  return hoisted(u, neurons, state, zx)
+  return hoisted(u, spread, state, zx)
 
 
 def _wavefront(layers, x, state, config, observe):
   """All layers along the anti-diagonals n + t + layer = k."""
   slots, batch = state[0].h.shape[:2]
   num_elements = x.shape[0]
+  layers = [_spread(layer, s.h.shape[1:]) for layer, s in zip(layers, state)]
   num_diagonals = num_elements + slots + len(layers) - 2
   slot = jnp.arange(slots)
   weights = [(cells.fuse(layer.w), cells.fuse(layer.u), cells.fuse(layer.b))

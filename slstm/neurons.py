@@ -108,20 +108,37 @@ def staircase(neuron: Neuron,
   return align(neuron.amplitude, d) * count / num_steps
 
 
-def align(parameter: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
-  """Adds leading axes to a [] or [H] parameter, to broadcast with [..., H].
+def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:
+  """Gives every parameter one value for each entry of a drive [..., H].
+
+  The gradients of a neuron that a scan uses then add up entry by entry, and are
+  summed over the batch once, after the scan, instead of in each of its steps.
 
   Raises:
-    ValueError: if the parameter is neither a scalar nor one value a unit.
+    ValueError: see `align`.
   """
-  if parameter.ndim == 0:
-    return parameter
-  if parameter.shape != like.shape[-1:]:
+  like = jax.ShapeDtypeStruct(shape, neuron.v_th.dtype)
+  return jax.tree.map(lambda leaf: jnp.broadcast_to(align(leaf, like), shape),
+                      neuron)
+
+
+def align(parameter: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
+  """Adds leading axes to a parameter, to broadcast with a drive [..., H].
+
+  Args:
+    parameter: [], [H], or of more of the drive's last axes (see `spread`).
+    like: the drive.
+
+  Raises:
+    ValueError: if the parameter has another shape.
+  """
+  if parameter.shape != like.shape[like.ndim - parameter.ndim:]:
     raise ValueError(
         f'neuron parameter of shape {parameter.shape} for a drive of shape '
         f'{like.shape}; expected () or {like.shape[-1:]}. Was the neuron made '
         'for a layer of another size?')
-  return parameter.reshape((1,) * (like.ndim - 1) + parameter.shape)
+  return parameter.reshape((1,) * (like.ndim - parameter.ndim) +
+                           parameter.shape)
 
 
 def unconstrain(neuron: Neuron) -> Neuron:
