@@ -29,4 +29,4 @@ _SMALL = {
 }
 
 if __name__ == '__main__':
-  bench_main.main(_SMALL, tuple(executor.EXECUTORS), training=False)
+  bench_main.main(_SMALL, executor.FORWARD, training=False)

@@ -172,7 +172,7 @@ def schedules(results: Results) -> Table:
   for entry in results.entries:
     executors = _executors(results, entry)
     cells = [entry.label]
-    for name in executor.EXECUTORS:
+    for name in executor.FORWARD:
       if executors is None:
         cells += [MISSING, MISSING]
       elif name in executors:
@@ -182,7 +182,7 @@ def schedules(results: Results) -> Table:
         cells += [NONE, NONE]
     rows.append(tuple(cells))
   header = ['model']
-  for name in executor.EXECUTORS:
+  for name in executor.FORWARD:
     header += [f'{name}, ms', 'dependent steps']
   return Table('Latency by executor', tuple(header), tuple(rows),
                'The wavefront cannot run coupling "rate".')

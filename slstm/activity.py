@@ -52,7 +52,7 @@ def watch(params: Params,
     params: an ANN or SNN.
     x: raw input, NumPy or JAX, [N, B, D]; B may exceed what fits in memory.
     config: static choices; num_steps is T.
-    executor: 'sequential', 'stacked' or 'wavefront'; the activity is the same.
+    executor: a key of `executor.EXECUTORS`; the activity is the same.
     batch_size: sequences run at a time.
 
   Returns:

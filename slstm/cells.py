@@ -118,3 +118,17 @@ def initial_membranes(layer: Layer, shape: tuple[int, ...]) -> Sites:
           site: neurons.initial_membrane(getattr(layer.neurons, site), shape)
           for site in layer.neurons.present
       })
+
+
+def input_product(layer: Layer, x: Array) -> Array:
+  """W x + b for the whole sequence at once, [N, S, B, 4H]."""
+  return x @ fuse(layer.w) + fuse(layer.b).reshape(1, 1, 1, -1)
+
+
+def spread(layer: Layer, shape: tuple[int, ...]) -> Layer:
+  """A layer whose neurons have one value for each entry of h, [B, H]."""
+  sites = {
+      site: neurons.spread(getattr(layer.neurons, site), shape)
+      for site in layer.neurons.present
+  }
+  return layer._replace(neurons=layer.neurons._replace(**sites))

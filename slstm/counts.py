@@ -126,7 +126,7 @@ def count_operations(params: Params,
     params: an ANN or SNN.
     x: raw input, NumPy or JAX, [N, B, D]; B may exceed what fits in memory.
     config: static choices; num_steps is T.
-    executor: 'sequential', 'stacked' or 'wavefront'; the counts are the same.
+    executor: a key of `executor.EXECUTORS`; the counts are the same.
     batch_size: sequences run at a time.
 
   Returns:

@@ -6,12 +6,13 @@ the output of the layer below at (n, t), and nothing else:
   sequential  L N T dependent steps, one after the other: the oracle
   stacked     L N dependent steps; the T recurrent products of an element are
               one [T B, H] x [H, 4H] product
+  lean        the same, but its gradient computes again what stacked keeps
   wavefront   N + T + L - 2 dependent steps; step k updates every (n, t, layer)
               with n + t + layer = k, all time slots at once by `vmap`
 
 All of them compute the same function. Coupling 'rate' averages over t inside
 each element: there is nothing to pipeline, so wavefront refuses it, and
-sequential and stacked share its single schedule.
+the others share its single schedule.
 """
 
 import functools
@@ -20,9 +21,9 @@ from typing import Any, Callable, NamedTuple, Sequence
 import jax
 import jax.numpy as jnp
 
-from slstm import cells
-from slstm import neurons
+from slstm import layerwise
 from slstm import types
+from slstm import wavefront
 from slstm.types import Array, CellState, Config, Layer, Record
 
 Observer = Callable[[Record], Any]
@@ -55,7 +56,7 @@ def run(layers: Sequence[Layer],
     x: input, [N, S, B, D], where S is 1 (the same input at every time step) or
       T. If dtypes differ, all is computed in the widest.
     config: static choices, among them T.
-    executor: 'sequential', 'stacked' or 'wavefront'.
+    executor: a key of `EXECUTORS`.
     observe: function of a Record; its outputs are stacked over n and t.
     state: initial state of each layer, h and c [T, B, H]; zeros by default.
 
@@ -85,7 +86,7 @@ def run(layers: Sequence[Layer],
   layers, x, start = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype),
                                   (tuple(layers), x, start))
   observe = observe or (lambda record: ())
-  return EXECUTORS[executor](layers, x, start, config, observe)
+  return Run(*EXECUTORS[executor](layers, x, start, config, observe))
 
 
 def zero_state(layer: Layer, slots: int, batch: int, dtype: Any) -> CellState:
@@ -127,202 +128,16 @@ def _check_shapes(layers: Sequence[Layer], x: Array, slots: int) -> None:
     features = hidden
 
 
-def _input_product(layer: Layer, x: Array) -> Array:
-  """W x + b for the whole sequence at once, [N, S, B, 4H]."""
-  return x @ cells.fuse(layer.w) + cells.fuse(layer.b).reshape(1, 1, 1, -1)
-
-
-def _layer_by_layer(run_layer, layers, x, state, config, observe):
-  """Runs whole layers one after the other."""
-  final, observed = [], []
-  for layer, layer_state in zip(layers, state):
-    layer_state, (x, seen) = run_layer(layer, _input_product(layer, x),
-                                       layer_state, config, observe)
-    final.append(layer_state)
-    observed.append(seen)
-  return Run(x, tuple(final), tuple(observed))
-
-
-def _rate(layer, zx, state, config, observe):
-  """A layer with 'rate' coupling: one update an element."""
-  u = cells.fuse(layer.u)
-
-  def element(state, zx_n):
-    record = cells.rate_update(layer, zx_n + state.h @ u, state.c, config)
-    return record.state, (record.state.h, jax.vmap(observe)(record))
-
-  return jax.lax.scan(element, state, zx)
-
-
-def _sequential(layer, zx, state, config, observe):
-  """A layer, one (n, t) after the other: a scan over t in a scan over n."""
-  if config.coupling == 'rate':
-    return _rate(layer, zx, state, config, observe)
-  u = cells.fuse(layer.u)
-  shape = state.h.shape[1:]
-
-  def time_step(membranes, inputs):
-    zx_nt, state_nm1 = inputs
-    record, membranes = cells.update(layer, zx_nt + state_nm1.h @ u,
-                                     state_nm1.c, membranes, config)
-    return membranes, (record.state, observe(record))
-
-  def element(state, zx_n):
-    zx_n = jnp.broadcast_to(zx_n, state.h.shape[:1] + zx_n.shape[1:])
-    _, (state, seen) = jax.lax.scan(time_step,
-                                    cells.initial_membranes(layer, shape),
-                                    (zx_n, state))
-    return state, (state.h, seen)
-
-  return jax.lax.scan(element, state, zx)
-
-
-def _stacked(layer, zx, state, config, observe):
-  """A layer, one element after the other: T products in one."""
-  if config.coupling == 'rate':
-    return _rate(layer, zx, state, config, observe)
-  slots, shape = len(state.h), state.h.shape[1:]
-
-  # The backward pass computes the cheap element-wise half again from z and c,
-  # for to store all of it costs more than that.
-  @jax.checkpoint
-  def elementwise(spread, z, c_nm1):
-    spiking = layer._replace(neurons=spread)
-
-    def time_step(membranes, inputs):
-      z_t, c_nm1_t = inputs
-      record, membranes = cells.update(spiking, z_t, c_nm1_t, membranes, config)
-      return membranes, (record.state, observe(record))
-
-    _, outputs = jax.lax.scan(time_step,
-                              cells.initial_membranes(spiking,
-                                                      shape), (z, c_nm1))
-    return outputs
-
-  return _recurrent_scan(elementwise, cells.fuse(layer.u),
-                         _spread(layer, shape).neurons, state, zx)
-
-
-def _spread(layer: Layer, shape: tuple[int, ...]) -> Layer:
-  """A layer whose neurons have one value for each entry of h, [B, H]."""
-  sites = {
-      site: neurons.spread(getattr(layer.neurons, site), shape)
-      for site in layer.neurons.present
-  }
-  return layer._replace(neurons=layer.neurons._replace(**sites))
-
-
-def _recurrent_scan(elementwise, u, spread, state, zx):
-  """Scans an element-wise half and the product z_n = zx_n + h_{n-1} u.
-
-  The gradient of u is one product of all h_{n-1} and all dz_n after the
-  backward scan, instead of an accumulation in each of its N steps.
-  """
-
-  def scan(u, spread, state, zx):
-
-    def element(state, zx_n):
-      state, seen = elementwise(spread, zx_n + state.h @ u, state.c)
-      return state, (state.h, seen)
-
-    return jax.lax.scan(element, state, zx)
-
-  def forward(u, spread, state, zx):
-    every_slot = jnp.broadcast_to(
-        zx, zx.shape[:1] + state.h.shape[:1] + zx.shape[2:])
-    outputs, backward_scan = jax.vjp(functools.partial(scan, u), spread, state,
-                                     every_slot)
-    h = outputs[1][0]
-    return outputs, (backward_scan, jnp.concatenate([state.h[None], h[:-1]]))
-
-  def backward(residuals, cotangents):
-    backward_scan, h_nm1 = residuals
-    d_spread, d_state, dz = backward_scan(cotangents)
-    d_u = jnp.einsum('ntbh,ntbk->hk', h_nm1, dz)
-    d_zx = dz if zx.shape[1] == dz.shape[1] else dz.sum(1, keepdims=True)
-    return d_u, d_spread, d_state, d_zx
-
-  hoisted = jax.custom_vjp(scan)
-  hoisted.defvjp(forward, backward)
-  return hoisted(u, spread, state, zx)
-
-
-def _wavefront(layers, x, state, config, observe):
-  """All layers along the anti-diagonals n + t + layer = k."""
-  slots, batch = state[0].h.shape[:2]
-  num_elements = x.shape[0]
-  layers = [_spread(layer, s.h.shape[1:]) for layer, s in zip(layers, state)]
-  num_diagonals = num_elements + slots + len(layers) - 2
-  slot = jnp.arange(slots)
-  weights = [(cells.fuse(layer.w), cells.fuse(layer.u), cells.fuse(layer.b))
-             for layer in layers]
-  starts = [
-      cells.initial_membranes(layer, (1,) + s.h.shape[1:])
-      for layer, s in zip(layers, state)
-  ]
-
-  def shift(start, membranes):
-    """Hands the membranes of slot t to slot t + 1; slot 0 starts anew."""
-    return jax.tree.map(lambda v_0, v: jnp.concatenate([v_0, v[:-1]]), start,
-                        membranes)
-
-  def diagonal(carry, inputs):
-    k, zx_k = inputs
-    new_carry, outputs = [], []
-    for index, (layer, (w, u, b)) in enumerate(zip(layers, weights)):
-      state_nm1, membranes = carry[index]
-      if index == 0:
-        zx = zx_k
-      else:  # the layer below was at the same (n, t) one diagonal ago
-        zx = carry[index - 1][0].h @ w + b.reshape(1, 1, -1)
-      update = functools.partial(cells.update, layer, config=config)
-      over_slots = jax.vmap(lambda z, c, v, update=update: update(z, c, v))
-      record, membranes = over_slots(zx + state_nm1.h @ u, state_nm1.c,
-                                     shift(starts[index], membranes))
-      n = k - slot - index
-      active = ((n >= 0) & (n < num_elements)).reshape(-1, 1, 1)
-      new_state = jax.tree.map(functools.partial(jnp.where, active),
-                               record.state, state_nm1)
-      new_carry.append((new_state, membranes))
-      outputs.append(jax.vmap(observe)(record))
-    return tuple(new_carry), (new_carry[-1][0].h, tuple(outputs))
-
-  start = tuple((s, cells.initial_membranes(layer, s.h.shape))
-                for layer, s in zip(layers, state))
-  diagonals = (jnp.arange(num_diagonals),
-               _skew(_input_product(layers[0], x), slots, num_diagonals))
-  carry, (h, observed) = jax.lax.scan(diagonal, start, diagonals)
-  unskew = lambda leaf, index: _unskew(leaf, index, num_elements)
-  return Run(h=unskew(h,
-                      len(layers) - 1),
-             state=tuple(layer_state for layer_state, _ in carry),
-             observed=tuple(
-                 jax.tree.map(functools.partial(unskew, index=index), leaf)
-                 for index, leaf in enumerate(observed)))
-
-
-def _skew(zx: Array, slots: int, num_diagonals: int) -> Array:
-  """[N, S, ...] -> [diagonals, T, ...] with out[k, t] = zx[k - t, t]."""
-  zx = jnp.broadcast_to(zx, zx.shape[:1] + (slots,) + zx.shape[2:])
-  tail = num_diagonals - zx.shape[0]
-  columns = [
-      jnp.pad(zx[:, t], [(t, tail - t)] + [(0, 0)] * (zx.ndim - 2))
-      for t in range(slots)
-  ]
-  return jnp.stack(columns, axis=1)
-
-
-def _unskew(diagonals: Array, layer: int, num_elements: int) -> Array:
-  """[diagonals, T, ...] -> [N, T, ...]: out[n, t] = in[n + t + layer, t]."""
-  columns = [
-      diagonals[t + layer:t + layer + num_elements, t]
-      for t in range(diagonals.shape[1])
-  ]
-  return jnp.stack(columns, axis=1)
-
-
-EXECUTORS: dict[str, Callable[..., Run]] = {
-    'sequential': functools.partial(_layer_by_layer, _sequential),
-    'stacked': functools.partial(_layer_by_layer, _stacked),
-    'wavefront': _wavefront,
+EXECUTORS: dict[str, Callable[..., tuple]] = {
+    'sequential':
+        functools.partial(layerwise.layer_by_layer, layerwise.sequential),
+    'stacked':
+        functools.partial(layerwise.layer_by_layer, layerwise.stacked),
+    'lean':
+        functools.partial(layerwise.layer_by_layer,
+                          functools.partial(layerwise.stacked, lean=True)),
+    'wavefront':
+        wavefront.wavefront,
 }
+# Those that differ without a gradient.
+FORWARD = ('sequential', 'stacked', 'wavefront')

@@ -126,7 +126,7 @@ def apply(params: Params,
     params: an ANN or SNN.
     x: raw input, time-major, [N, B, D].
     config: static choices; num_steps is T.
-    executor: 'sequential', 'stacked' or 'wavefront'.
+    executor: a key of `executor.EXECUTORS`.
     observe: see `executor.run`.
     state: see `executor.run`.
 

@@ -10,7 +10,7 @@ from slstm.types import CellState, Config, Sites
 from tests import networks
 from tests import oracle
 
-NAMES = tuple(executor.EXECUTORS)
+NAMES = executor.FORWARD
 names = pytest.mark.parametrize('name', NAMES)
 
 # (N, T, B, spiking sites of each of the L layers): every pair of values of N, T
@@ -197,16 +197,29 @@ def test_gradients_of_all_executors_agree(case):
   rtol = 1e-5 if dtype == 'float32' else 1e-12
   with jax.enable_x64(dtype == 'float64'):
     layers, x, state, config = network(sites, num_elements, num_steps, batch,
-                                       True)
+                                       dtype == 'float64')
     layers, x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype),
                                     (layers, x, state))
-    results = [gradients(name, layers, x, state, config) for name in NAMES]
+    results = [
+        gradients(name, layers, x, state, config) for name in executor.EXECUTORS
+    ]
   for path, leaf in jax.tree.leaves_with_path(results[0]):
     assert np.any(leaf != 0), f'no gradient at {jax.tree_util.keystr(path)}'
   for other in results[1:]:
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(
             a, b, rtol=0, atol=rtol * np.max(np.abs(a))), results[0], other)
+
+
+@pytest.mark.parametrize('name, most', [('stacked', 16), ('lean', 7)])
+def test_memory_of_a_gradient(name, most):
+  """In floats for each entry of h [N, T, B, H]."""
+  num_elements, num_steps, batch = 200, 8, 16
+  layers, x, _, config = network(['oc'], num_elements, num_steps, batch, False)
+  loss = lambda layers: jnp.mean(executor.run(layers, x, config, name).h)
+  plan = jax.jit(jax.grad(loss)).lower(layers).compile().memory_analysis()
+  entries = num_elements * num_steps * batch * networks.HIDDEN
+  assert 1 < plan.temp_size_in_bytes / (4 * entries) < most
 
 
 @names
