@@ -80,6 +80,8 @@ VARIANTS = {
         Variant('rate penalty 0.3', {'rate_penalty': 0.3}),
     'quantised':
         Variant('quantised source, Q = T', {'family': 'quantised'}),
+    'hard':
+        Variant('hard source', {'family': 'hard'}),
     'standard':
         Variant('standard source (sigmoid, tanh)', {'family': 'standard'}),
 }
