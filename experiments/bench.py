@@ -193,7 +193,7 @@ def environment() -> dict[str, Any]:
       'backend': jax.default_backend(),
       'usable_cpus': usable_cpus(),
       'commit': workdir.commit(),
-      'command': shlex.join(sys.orig_argv),
+      'command': shlex.join(['python', *sys.orig_argv[1:]]),
       'variables': {
           name: os.environ[name] for name in _VARIABLES if name in os.environ
       },

@@ -42,7 +42,7 @@ def labels(shape: Shape) -> np.ndarray:
 def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
          sites: tuple[str, ...], training: bool) -> dict[Key, Subject]:
   """The LSTM, and the spiking LSTM for every T, under every executor."""
-  subject = _training if training else _inference
+  subject = training_step if training else _inference
   lstm = Config(family='standard')
   params = _source(shape, lstm)
   found = {
@@ -92,8 +92,8 @@ def _inference(params: Params, config: Config, shape: Shape,
   return compiled(train.predict, (params, x), (config, executor))
 
 
-def _training(params: Params, config: Config, shape: Shape,
-              executor: str) -> Subject:
+def training_step(params: Params, config: Config, shape: Shape,
+                  executor: str) -> Subject:
   """`train.train_step` with the default recipe."""
   chosen = slstm.TrainConfig(batch_size=shape.batch,
                              learning_rate=LEARNING_RATE,

@@ -31,7 +31,11 @@ def report(metrics: dict[str, Any]) -> str:
           f'({on["usable_cpus"]} CPUs, {on["platform"]}, JAX '
           f'{on["jax_version"]}, {on["torch_threads"]} PyTorch threads), '
           f'commit {on["commit"]}.')
-  parts = [f'# Benchmark: {metrics["benchmark"]}', head, f'`{on["command"]}`']
+  variables = [f'{name}={value}' for name, value in on['variables'].items()]
+  command = ' \\\n  '.join([*variables, on['command']])
+  parts = [
+      f'# Benchmark: {metrics["benchmark"]}', head, f'```sh\n{command}\n```'
+  ]
   parts += [f'{k}: skipped ({v})' for k, v in metrics['skipped'].items()]
   shape_of = lambda row: Shape(*(row[name] for name in Shape._fields))
   for shape, group in itertools.groupby(metrics['rows'], shape_of):

@@ -7,6 +7,7 @@ import pytest
 
 from experiments import bench
 from experiments import bench_main
+from experiments import bench_memory
 from experiments import bench_models
 from experiments import peers
 from experiments.bench import Key
@@ -205,3 +206,18 @@ def test_bad_flags_are_named(flag, message, tmp_path):
                          f'--work_dir={tmp_path / "bench"}')
   assert status == 1 and message in printed
   assert not (tmp_path / 'bench').exists()
+
+
+def test_planned_memory():
+  shape = Shape(40, 3, 4, 16, 1)
+  table = bench_memory.planned(shape, (2, 8), ('stacked', 'lean'), ('o', 'c'))
+  floats = {row[:2]: float(row[3]) for row in table.rows}
+  assert list(floats) == [('stacked', '2'), ('lean', '2'), ('stacked', '8'),
+                          ('lean', '8')]
+  assert 1 < floats['lean', '8'] < floats['stacked', '8']
+
+
+def test_planned_memory_of_no_steps_is_refused():
+  assert binaries.run_python(
+      '-m', 'experiments.bench_memory',
+      '--steps=2,0') == (1, 'error: --steps=2,0: expected T, each >= 1.\n')
