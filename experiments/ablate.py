@@ -21,9 +21,9 @@ from experiments import data as data_lib
 from experiments import files
 from experiments import main
 from experiments import stages
-from experiments import tables
 from experiments import workdir
 from experiments.config import Experiment
+from experiments.reporting import tables
 
 ALL_SITES = ('i', 'f', 'g', 'o', 'c')
 

@@ -16,7 +16,7 @@ the MALLOC_ variables of the Makefile, on a GPU XLA_PYTHON_CLIENT_PREALLOCATE to
 false if PyTorch is to run there, too.
 """
 
-from experiments import bench_main
+from experiments.benchmarks import bench_main
 from slstm import executor
 
 _SMALL = {

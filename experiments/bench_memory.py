@@ -15,10 +15,10 @@ from absl import flags
 from absl import logging
 import rich
 
-from experiments import bench_models
 from experiments import config as config_lib
-from experiments import tables
-from experiments.bench import Shape
+from experiments.benchmarks import bench_models
+from experiments.benchmarks.bench import Shape
+from experiments.reporting import tables
 from slstm import executor as executor_lib
 from slstm import types
 
@@ -71,7 +71,8 @@ def main(argv: Sequence[str]) -> None:
     if not steps or min(steps) < 1:
       raise ValueError(f'--steps={",".join(flags.FLAGS.steps)}: expected '
                        'T, each >= 1.')
-    shape = Shape(*(flags.FLAGS[name].value for name in _SIZES))
+    values = flags.FLAGS.flag_values_dict()
+    shape = Shape(**{name: values[name] for name in _SIZES})
     rich.print(tables.rich_table(planned(shape, steps, executors, sites)))
   except ValueError as error:
     sys.exit(f'error: {error}')

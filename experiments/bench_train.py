@@ -13,7 +13,7 @@ set for a CPU and for a GPU. Memory is what the compiler plans for the step; the
 largest shapes of --grid=full need tens of GB.
 """
 
-from experiments import bench_main
+from experiments.benchmarks import bench_main
 
 _SMALL = {
     'elements': (100,),

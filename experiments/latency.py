@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import bench
 from experiments import data as data_lib
 from experiments import main
 from experiments import workdir
+from experiments.benchmarks import bench
 from experiments.config import Experiment
 from slstm import checkpoint
 from slstm import executor as executor_lib

@@ -7,10 +7,10 @@ from typing import Any
 
 from experiments import reference
 from experiments.presets import PRESETS
-from experiments.results import Entry
-from experiments.results import Results
-from experiments.results import Stage
-from experiments.tables import Table
+from experiments.reporting.results import Entry
+from experiments.reporting.results import Results
+from experiments.reporting.results import Stage
+from experiments.reporting.tables import Table
 
 _CHAIN = ('family', 'num_steps')  # what a pipeline changes from stage to stage
 

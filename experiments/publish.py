@@ -14,9 +14,9 @@ from absl import app
 from absl import flags
 
 from experiments import files
-from experiments import results as results_lib
-from experiments import summary
-from experiments.results import Results
+from experiments.reporting import results as results_lib
+from experiments.reporting import summary
+from experiments.reporting.results import Results
 
 Path = pathlib.Path
 

@@ -23,7 +23,7 @@ import rich
 from experiments import data as data_lib
 from experiments import spot
 from experiments import stages
-from experiments import tables
+from experiments.reporting import tables
 from slstm import train
 from third_party.speech_commands import compare
 from third_party.speech_commands import data as speech_commands

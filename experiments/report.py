@@ -4,7 +4,7 @@
   python -m experiments.report --results=results     # all rows: README.md
 
 Nothing is measured here. A stage that has not run is shown as missing. The
-report of all rows is made by `experiments.overview`.
+report of all rows is made by `experiments.reporting.overview`.
 """
 
 import pathlib
@@ -15,16 +15,16 @@ from absl import flags
 from matplotlib.figure import Figure
 import rich.console
 
-from experiments import details
 from experiments import files
-from experiments import overview
-from experiments import plots
 from experiments import provenance
-from experiments import results as results_lib
-from experiments import summary
-from experiments import tables
-from experiments import trace_plots
-from experiments.results import Results
+from experiments.reporting import details
+from experiments.reporting import overview
+from experiments.reporting import plots
+from experiments.reporting import results as results_lib
+from experiments.reporting import summary
+from experiments.reporting import tables
+from experiments.reporting import trace_plots
+from experiments.reporting.results import Results
 
 Path = pathlib.Path
 

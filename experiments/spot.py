@@ -24,8 +24,8 @@ import rich
 from experiments import config as config_lib
 from experiments import data as data_lib
 from experiments import stages
-from experiments import tables
 from experiments import workdir
+from experiments.reporting import tables
 import slstm
 from slstm import train
 from third_party.speech_commands import data as speech_commands

@@ -14,9 +14,9 @@ import numpy as np
 from experiments import augment as augment_lib
 from experiments import data as data_lib
 from experiments import progress
-from experiments import traces
 from experiments import workdir
 from experiments.config import Experiment
+from experiments.reporting import traces
 import slstm
 from slstm import checkpoint
 from slstm import encoders

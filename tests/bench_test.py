@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from experiments import bench
-from experiments import bench_main
 from experiments import bench_memory
-from experiments import bench_models
-from experiments import peers
-from experiments.bench import Key
-from experiments.bench import Limits
-from experiments.bench import Shape
-from experiments.bench import Subject
+from experiments.benchmarks import bench
+from experiments.benchmarks import bench_main
+from experiments.benchmarks import bench_models
+from experiments.benchmarks import peers
+from experiments.benchmarks.bench import Key
+from experiments.benchmarks.bench import Limits
+from experiments.benchmarks.bench import Shape
+from experiments.benchmarks.bench import Subject
 from tests import binaries
 
 SHAPE = Shape(elements=3, features=2, batch=4, hidden=5, layers=2)

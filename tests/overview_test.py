@@ -11,15 +11,15 @@ from absl import app
 from absl import flags
 import pytest
 
-from experiments import overview
-from experiments import overview_plots
-from experiments import overview_table
-from experiments import plots
 from experiments import provenance
 from experiments import reference
 from experiments import report
-from experiments import results as results_lib
-from experiments import rows as rows_lib
+from experiments.reporting import overview
+from experiments.reporting import overview_plots
+from experiments.reporting import overview_table
+from experiments.reporting import plots
+from experiments.reporting import results as results_lib
+from experiments.reporting import rows as rows_lib
 from tests import trees
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from experiments import config as config_lib
-from experiments import details
 from experiments import provenance
 from experiments import reference
 from experiments import report
-from experiments import results as results_lib
-from experiments import summary
-from experiments import tables
 from experiments.presets import PRESETS
+from experiments.reporting import details
+from experiments.reporting import results as results_lib
+from experiments.reporting import summary
+from experiments.reporting import tables
 from slstm import types
 
 PLOTS = ('accuracy', 'energy', 'raster', 'staircases', 'training')

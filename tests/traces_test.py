@@ -10,7 +10,7 @@ import pytest
 from experiments import config as config_lib
 from experiments import data as data_lib
 from experiments import latency
-from experiments import traces
+from experiments.reporting import traces
 import slstm
 from slstm.types import Config, Encoder, Params, Readout
 from tests import networks

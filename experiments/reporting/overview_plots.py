@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from experiments import plots
 from experiments import reference
-from experiments import summary
-from experiments.rows import Model
+from experiments.reporting import plots
+from experiments.reporting import summary
+from experiments.reporting.rows import Model
 
 _LEDGER = ('int32', '1')
 _COLOURS = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.PURPLE,

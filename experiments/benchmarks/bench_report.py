@@ -5,12 +5,12 @@ from typing import Any, Sequence
 
 from matplotlib.figure import Figure
 
-from experiments import bench
-from experiments import plots
-from experiments import tables
-from experiments.bench import Key
-from experiments.bench import Row
-from experiments.bench import Shape
+from experiments.benchmarks import bench
+from experiments.benchmarks.bench import Key
+from experiments.benchmarks.bench import Row
+from experiments.benchmarks.bench import Shape
+from experiments.reporting import plots
+from experiments.reporting import tables
 
 _BEST = 'at its best'  # executor for that T
 _EXECUTORS = (plots.ORANGE, plots.BLUE, plots.GREEN, plots.SKY, plots.GREY)

@@ -7,13 +7,13 @@ to divide by those of the standard LSTM.
 import math
 from typing import Any
 
-from experiments import results as results_lib
-from experiments import tables
-from experiments.results import Entry
-from experiments.results import Results
-from experiments.tables import MISSING
-from experiments.tables import NONE
-from experiments.tables import Table
+from experiments.reporting import results as results_lib
+from experiments.reporting import tables
+from experiments.reporting.results import Entry
+from experiments.reporting.results import Results
+from experiments.reporting.tables import MISSING
+from experiments.reporting.tables import NONE
+from experiments.reporting.tables import Table
 from slstm import energy
 from slstm import executor
 

@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from experiments import files
-from experiments import results as results_lib
-from experiments import summary
-from experiments.results import Entry
-from experiments.results import Results
+from experiments.reporting import results as results_lib
+from experiments.reporting import summary
+from experiments.reporting.results import Entry
+from experiments.reporting.results import Results
 
 BLACK, ORANGE, SKY, GREEN = '#000000', '#e69f00', '#56b4e9', '#009e73'
 BLUE, VERMILION, PURPLE, GREY = '#0072b2', '#d55e00', '#cc79a7', '#777777'

@@ -13,9 +13,9 @@ import statistics
 from typing import Any, Callable, Iterable, NamedTuple
 
 from experiments import reference
-from experiments import results as results_lib
-from experiments.results import Entry
-from experiments.results import Results
+from experiments.reporting import results as results_lib
+from experiments.reporting.results import Entry
+from experiments.reporting.results import Results
 
 Path = pathlib.Path
 Measure = Callable[[Results, Entry], float | None]  # None where it is missing

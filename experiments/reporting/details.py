@@ -3,12 +3,12 @@
 import statistics
 from typing import Any
 
-from experiments import tables
-from experiments.results import Results
-from experiments.summary import of_test
-from experiments.tables import MISSING
-from experiments.tables import NONE
-from experiments.tables import Table
+from experiments.reporting import tables
+from experiments.reporting.results import Results
+from experiments.reporting.summary import of_test
+from experiments.reporting.tables import MISSING
+from experiments.reporting.tables import NONE
+from experiments.reporting.tables import Table
 from slstm import rules
 from slstm import types
 

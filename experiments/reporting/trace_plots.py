@@ -9,20 +9,20 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from experiments import traces
-from experiments.plots import BLACK
-from experiments.plots import BLUE
-from experiments.plots import GREEN
-from experiments.plots import GREY
-from experiments.plots import new_figure
-from experiments.plots import ORANGE
-from experiments.plots import PURPLE
-from experiments.plots import SKY
-from experiments.plots import tidy
-from experiments.plots import VERMILION
-from experiments.results import Entry
-from experiments.results import Results
-from experiments.results import Stage
+from experiments.reporting import traces
+from experiments.reporting.plots import BLACK
+from experiments.reporting.plots import BLUE
+from experiments.reporting.plots import GREEN
+from experiments.reporting.plots import GREY
+from experiments.reporting.plots import new_figure
+from experiments.reporting.plots import ORANGE
+from experiments.reporting.plots import PURPLE
+from experiments.reporting.plots import SKY
+from experiments.reporting.plots import tidy
+from experiments.reporting.plots import VERMILION
+from experiments.reporting.results import Entry
+from experiments.reporting.results import Results
+from experiments.reporting.results import Stage
 from slstm import types
 
 _MOST_LINES = 12  # channels drawn as lines; more become an image

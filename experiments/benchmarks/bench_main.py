@@ -15,16 +15,16 @@ from absl import flags
 from absl import logging
 import rich
 
-from experiments import bench
-from experiments import bench_models
-from experiments import bench_report
 from experiments import config as config_lib
 from experiments import files
-from experiments import peers
-from experiments import plots
-from experiments import tables
 from experiments import workdir
-from experiments.bench import Shape
+from experiments.benchmarks import bench
+from experiments.benchmarks import bench_models
+from experiments.benchmarks import bench_report
+from experiments.benchmarks import peers
+from experiments.benchmarks.bench import Shape
+from experiments.reporting import plots
+from experiments.reporting import tables
 from slstm import executor as executor_lib
 from slstm import types
 

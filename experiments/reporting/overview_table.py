@@ -2,16 +2,16 @@
 
 from typing import Callable
 
-from experiments import rows as rows_lib
-from experiments import summary
-from experiments import tables
-from experiments.results import Entry
-from experiments.results import Results
-from experiments.rows import Model
-from experiments.rows import Spread
-from experiments.tables import MISSING
-from experiments.tables import NONE
-from experiments.tables import Table
+from experiments.reporting import rows as rows_lib
+from experiments.reporting import summary
+from experiments.reporting import tables
+from experiments.reporting.results import Entry
+from experiments.reporting.results import Results
+from experiments.reporting.rows import Model
+from experiments.reporting.rows import Spread
+from experiments.reporting.tables import MISSING
+from experiments.reporting.tables import NONE
+from experiments.reporting.tables import Table
 from slstm import energy
 
 Form = Callable[[float | None], str]

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import bench
-from experiments.bench import Key
-from experiments.bench import Shape
-from experiments.bench import Subject
+from experiments.benchmarks import bench
+from experiments.benchmarks.bench import Key
+from experiments.benchmarks.bench import Shape
+from experiments.benchmarks.bench import Subject
 import slstm
 from slstm import optimiser
 from slstm import train

@@ -9,15 +9,15 @@ import pathlib
 from matplotlib.figure import Figure
 
 from experiments import files
-from experiments import overview_plots
-from experiments import overview_table
-from experiments import plots
 from experiments import provenance
 from experiments import reference
-from experiments import rows as rows_lib
-from experiments import summary
-from experiments import tables
-from experiments.rows import Row
+from experiments.reporting import overview_plots
+from experiments.reporting import overview_table
+from experiments.reporting import plots
+from experiments.reporting import rows as rows_lib
+from experiments.reporting import summary
+from experiments.reporting import tables
+from experiments.reporting.rows import Row
 
 Path = pathlib.Path
 _SEED = '@seed@'  # stands for the seed until a command is printed

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import bench_models
-from experiments.bench import Key
-from experiments.bench import Shape
-from experiments.bench import Subject
+from experiments.benchmarks import bench_models
+from experiments.benchmarks.bench import Key
+from experiments.benchmarks.bench import Shape
+from experiments.benchmarks.bench import Subject
 
 
 class Peer(NamedTuple):

@@ -1,0 +1,1 @@
+"""What report.md and results/README.md are made of."""
