@@ -136,6 +136,9 @@ def train_step(moving: tuple[Params, Params, Any],
 
   Returns:
     (moving, loss).
+
+  Raises:
+    ValueError: if there is distillation without a teacher.
   """
   (raw, average, opt_state), (x, y) = moving, batch
   augment_key, dropout_key = jax.random.split(key)
@@ -143,7 +146,10 @@ def train_step(moving: tuple[Params, Params, Any],
     x = augment(augment_key, x)
   targets = smoothed(y, raw.readout.b.shape[0], train_config.label_smoothing)
   share = train_config.distillation
-  if share and teacher_params is not None and teacher_config is not None:
+  if share:
+    if teacher_params is None or teacher_config is None:
+      raise ValueError(f'train_step: distillation is {share} without a '
+                       'teacher; give both or none.')
     taught = predict(teacher_params, x, teacher_config, train_config.executor)
     targets = (1 - share) * targets + share * jax.nn.softmax(taught)
   value, gradient = jax.value_and_grad(loss)(raw, x, targets, dropout_key,

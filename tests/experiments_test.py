@@ -17,6 +17,7 @@ from experiments import workdir
 from experiments.config import Experiment
 from experiments.presets import PRESETS
 from slstm import checkpoint
+from tests import binaries
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = ('--preset=npz', '--hidden=6', '--epochs=2', '--snn_epochs=1',
@@ -42,13 +43,7 @@ def command(binary, *flags):
 
 def call(binary, *flags):
   """Runs a binary; returns (status, what it printed)."""
-  done = subprocess.run(command(binary, *flags),
-                        cwd=ROOT,
-                        capture_output=True,
-                        text=True,
-                        check=False,
-                        timeout=300)
-  return done.returncode, done.stdout + done.stderr
+  return binaries.run_python('-m', f'experiments.{binary}', *flags)
 
 
 def must(binary, *flags):

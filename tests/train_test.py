@@ -147,6 +147,15 @@ def test_distillation_needs_a_teacher_and_a_teacher_a_share(share, teacher):
     all_epochs(source(), train_config=config, teacher=teacher)
 
 
+def test_a_step_with_distillation_needs_a_teacher():
+  config = dataclasses.replace(FAST, distillation=0.5)
+  state = train.initial_state(source(), config, 64)
+  with pytest.raises(ValueError, match='distillation is 0.5 without a teacher'):
+    train.train_step((state.raw, state.average, state.opt_state),
+                     (np.swapaxes(toy().x[:64], 0, 1), toy().y[:64]),
+                     jax.random.key(0), 1, CONFIG, config, 1)
+
+
 def test_resuming_from_any_epoch_gives_the_same_bits():
   config = dataclasses.replace(FAST, dropout=0.3)
   noise = lambda key, x: x + 0.1 * jax.random.normal(key, x.shape)
