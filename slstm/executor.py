@@ -1,4 +1,4 @@
-"""Runs stacked LSTM layers over N elements and T steps, in three schedules.
+"""Runs stacked LSTM layers over N elements and T steps, in four schedules.
 
 The update of (n, t) needs the state of (n-1, t), the membranes of (n, t-1) and
 the output of the layer below at (n, t), and nothing else:
