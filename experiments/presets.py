@@ -24,7 +24,7 @@ def har(**changes: Any) -> Experiment:
 
     python -m experiments.pipeline --preset=har --work_dir=runs/har
 
-  Two samples an element: N = 64, D = 18. About 10 minutes on 2 CPU cores.
+  Two samples an element: N = 64, D = 18. About 5 minutes on 2 CPU cores.
   """
   return dataclasses.replace(
       Experiment(frames=2, hidden=(128,), rotation=0.1, noise=0.1), **changes)
