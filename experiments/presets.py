@@ -55,9 +55,9 @@ def gsc_2x256(**changes: Any) -> Experiment:
   and max was some points better than over the mean (validation, 1 x 128, a few
   epochs, one seed). The source is the standard LSTM: with LIF neurons on {o, c}
   alone it converts better than the hard one, whose gates i, f, g gain nothing
-  from being clips (results/README.md has both). On validation data the SNN gains
-  0.4 points from 12 epochs instead of 4. About 3 minutes an epoch of the LSTM on
-  one CPU core, 4 of the SNN at T = 2.
+  from being clips (results/README.md has both). On validation data the SNN is
+  0.4 points better after 12 epochs than after 4. On one CPU core an epoch of
+  the LSTM takes about 3 minutes, one of the SNN at T = 2 about 4.
   """
   return dataclasses.replace(
       Experiment(dataset='speech_commands',
