@@ -13,6 +13,7 @@ once, in `lstm_equations`.
 
 from typing import Callable
 
+import jax
 import jax.numpy as jnp
 
 from slstm import activations
@@ -125,10 +126,23 @@ def input_product(layer: Layer, x: Array) -> Array:
   return x @ fuse(layer.w) + fuse(layer.b).reshape(1, 1, 1, -1)
 
 
-def spread(layer: Layer, shape: tuple[int, ...]) -> Layer:
-  """A layer whose neurons have one value for each entry of h, [B, H]."""
+def spread(layer: Layer, shape: tuple[int, int]) -> Layer:
+  """A layer whose neurons have one value for each entry of h, [B, H].
+
+  For `update_spread` only.
+  """
   sites = {
       site: neurons.spread(getattr(layer.neurons, site), shape)
       for site in layer.neurons.present
   }
   return layer._replace(neurons=layer.neurons._replace(**sites))
+
+
+def update_spread(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
+                  config: Config) -> tuple[Record, Sites]:
+  """`update` of a layer from `spread`: each example has its own neurons."""
+
+  def example(own, z, c_nm1, membranes):
+    return update(layer._replace(neurons=own), z, c_nm1, membranes, config)
+
+  return jax.vmap(example)(layer.neurons, z, c_nm1, membranes)

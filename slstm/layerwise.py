@@ -61,20 +61,21 @@ def stacked(layer, zx, state, config, observe, lean=False):
   shape = state.h.shape[1:]
 
   def elementwise(spread, z, c_nm1):
-    spiking = layer._replace(neurons=spread)
+    neurons, start = spread
+    spiking = layer._replace(neurons=neurons)
 
     def time_step(membranes, inputs):
       z_t, c_nm1_t = inputs
-      record, membranes = cells.update(spiking, z_t, c_nm1_t, membranes, config)
+      record, membranes = cells.update_spread(spiking, z_t, c_nm1_t, membranes,
+                                              config)
       return membranes, (record.state, observe(record))
 
-    _, outputs = jax.lax.scan(time_step,
-                              cells.initial_membranes(spiking,
-                                                      shape), (z, c_nm1))
-    return outputs
+    return jax.lax.scan(time_step, start, (z, c_nm1))[1]
 
-  return _recurrent_scan(elementwise, lean, cells.fuse(layer.u),
-                         cells.spread(layer, shape).neurons, state, zx)
+  spread = (cells.spread(layer,
+                         shape).neurons, cells.initial_membranes(layer, shape))
+  return _recurrent_scan(elementwise, lean, cells.fuse(layer.u), spread, state,
+                         zx)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -91,7 +92,7 @@ def _recurrent_scan(elementwise, lean, u, spread, state, zx):
       what is observed).
     lean: whether to save memory for time.
     u: packed recurrent weights, [H, 4H].
-    spread: neurons.
+    spread: neurons and their first membranes, one value for each entry of h.
     state: before the first element, h and c [T, B, H].
     zx: [N, S, B, 4H].
 

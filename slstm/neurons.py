@@ -123,22 +123,19 @@ def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:
 
 
 def align(parameter: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
-  """Adds leading axes to a parameter, to broadcast with a drive [..., H].
-
-  Args:
-    parameter: [], [H], or of more of the drive's last axes (see `spread`).
-    like: the drive.
+  """Adds leading axes to a [] or [H] parameter, to broadcast with [..., H].
 
   Raises:
-    ValueError: if the parameter has another shape.
+    ValueError: if the parameter is neither a scalar nor one value a unit.
   """
-  if parameter.shape != like.shape[like.ndim - parameter.ndim:]:
+  if parameter.ndim == 0:
+    return parameter
+  if parameter.shape != like.shape[-1:]:
     raise ValueError(
         f'neuron parameter of shape {parameter.shape} for a drive of shape '
         f'{like.shape}; expected () or {like.shape[-1:]}. Was the neuron made '
         'for a layer of another size?')
-  return parameter.reshape((1,) * (like.ndim - parameter.ndim) +
-                           parameter.shape)
+  return parameter.reshape((1,) * (like.ndim - 1) + parameter.shape)
 
 
 def unconstrain(neuron: Neuron) -> Neuron:

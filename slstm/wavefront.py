@@ -13,9 +13,6 @@ def wavefront(layers, x, state, config, observe):
   """Runs all layers along n + t + layer = k; (h, state, observed)."""
   slots, batch = state[0].h.shape[:2]
   num_elements = x.shape[0]
-  layers = [
-      cells.spread(layer, s.h.shape[1:]) for layer, s in zip(layers, state)
-  ]
   num_diagonals = num_elements + slots + len(layers) - 2
   slot = jnp.arange(slots)
   weights = [(cells.fuse(layer.w), cells.fuse(layer.u), cells.fuse(layer.b))
@@ -23,6 +20,9 @@ def wavefront(layers, x, state, config, observe):
   starts = [
       cells.initial_membranes(layer, (1,) + s.h.shape[1:])
       for layer, s in zip(layers, state)
+  ]
+  spread = [
+      cells.spread(layer, s.h.shape[1:]) for layer, s in zip(layers, state)
   ]
 
   def shift(start, membranes):
@@ -33,13 +33,13 @@ def wavefront(layers, x, state, config, observe):
   def diagonal(carry, inputs):
     k, zx_k = inputs
     new_carry, outputs = [], []
-    for index, (layer, (w, u, b)) in enumerate(zip(layers, weights)):
+    for index, (layer, (w, u, b)) in enumerate(zip(spread, weights)):
       state_nm1, membranes = carry[index]
       if index == 0:
         zx = zx_k
       else:  # the layer below was at the same (n, t) one diagonal ago
         zx = carry[index - 1][0].h @ w + b.reshape(1, 1, -1)
-      update = functools.partial(cells.update, layer, config=config)
+      update = functools.partial(cells.update_spread, layer, config=config)
       over_slots = jax.vmap(lambda z, c, v, update=update: update(z, c, v))
       record, membranes = over_slots(zx + state_nm1.h @ u, state_nm1.c,
                                      shift(starts[index], membranes))
