@@ -11,29 +11,23 @@ import sys
 from typing import Sequence
 
 from absl import app
-from absl import flags
 from absl import logging
 import rich
 
-from experiments import config as config_lib
+from experiments.benchmarks import bench_main
 from experiments.benchmarks import bench_models
 from experiments.benchmarks.bench import Shape
 from experiments.reporting import tables
-from slstm import executor as executor_lib
-from slstm import types
 
-_SIZES = {
-    'elements': (100, 'N, elements of a sequence'),
-    'features': (40, 'D, features of an element'),
-    'batch': (128, 'B, sequences in a batch'),
-    'hidden': (128, 'H, hidden units of a layer'),
-    'layers': (1, 'L, layers'),
+_DEFAULT: bench_main.Grid = {
+    'elements': (100,),
+    'features': (40,),
+    'batch': (128,),
+    'hidden': (128,),
+    'layers': (1,),
+    'steps': (1, 2, 4, 8),
 }
-for _name, (_size, _meaning) in _SIZES.items():
-  flags.DEFINE_integer(_name, _size, _meaning, lower_bound=1)
-flags.DEFINE_list('steps', ['1', '2', '4', '8'], 'T, SNN time steps.')
-flags.DEFINE_list('executors', ['stacked', 'lean'], 'Schedules to compile.')
-flags.DEFINE_list('sites', ['o', 'c'], 'Spiking sites of the SNN.')
+bench_main.define_flags(('stacked', 'lean'))
 
 
 def planned(shape: Shape, steps: Sequence[int], executors: Sequence[str],
@@ -61,19 +55,9 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
   logging.set_verbosity(logging.WARNING)
   try:
-    executors = config_lib.entries('executors', str)
-    for name in executors:
-      types.check_choice('--executors', name, tuple(executor_lib.EXECUTORS))
-    sites = config_lib.entries('sites', str)
-    for name in sites:
-      types.check_choice('--sites', name, types.SITES)
-    steps = config_lib.entries('steps', int)
-    if not steps or min(steps) < 1:
-      raise ValueError(f'--steps={",".join(flags.FLAGS.steps)}: expected '
-                       'T, each >= 1.')
-    values = flags.FLAGS.flag_values_dict()
-    shape = Shape(**{name: values[name] for name in _SIZES})
-    rich.print(tables.rich_table(planned(shape, steps, executors, sites)))
+    shapes, steps, executors, sites = bench_main.chosen_flags(_DEFAULT)
+    for shape in shapes:
+      rich.print(tables.rich_table(planned(shape, steps, executors, sites)))
   except ValueError as error:
     sys.exit(f'error: {error}')
 

@@ -220,4 +220,5 @@ def test_planned_memory():
 def test_planned_memory_of_no_steps_is_refused():
   assert binaries.run_python(
       '-m', 'experiments.bench_memory',
-      '--steps=2,0') == (1, 'error: --steps=2,0: expected T, each >= 1.\n')
+      '--steps=2,0') == (1, 'error: --steps=2,0: expected T, SNN time steps an '
+                         'element: each >= 1, none twice.\n')

@@ -15,15 +15,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests import large_data
 from third_party.mnist import builder as builder_lib
 from third_party.mnist import data
 
-_ROOT = Path(__file__).parents[1]
-_SHARED = Path(os.environ.get('SLSTM_DATA', _ROOT.parent / 'shared' / 'data'))
-_REAL = _SHARED / 'mnist'
-needs_mnist = pytest.mark.skipif(
-    not (_REAL / 'train-images-idx3-ubyte.gz').is_file(),
-    reason='needs mnist/*.gz in SLSTM_DATA or ../shared/data')
+_REAL = large_data.FOLDER / 'mnist'
+needs_mnist = large_data.needs('mnist/train-images-idx3-ubyte.gz')
 
 _TRAIN_X = 'train-images-idx3-ubyte'
 _TRAIN_Y = 'train-labels-idx1-ubyte'

@@ -1,16 +1,13 @@
 """Publishing copies the figures of a finished run, once, and nothing else."""
 
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from experiments import publish
+from tests import binaries
 from tests import trees
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 STAGES = [*trees.ACCURACY, *(f'{name}_test' for name in trees.ACCURACY),
           'latency']  # yapf: disable
 
@@ -140,14 +137,8 @@ def test_folder_is_named_after_the_seed(run, folder):
 
 def test_binary(run, folder):
   trees.edit(run / 'hard' / 'config.json', 'c0ffee', 'c0ffee-dirty')
-  done = subprocess.run([
-      sys.executable, '-m', 'experiments.publish', f'--work_dir={run}',
-      f'--results={folder}', '--allow_dirty'
-  ],
-                        cwd=ROOT,
-                        capture_output=True,
-                        text=True,
-                        check=False,
-                        timeout=60)
-  assert done.returncode == 0, done.stderr
+  status, printed = binaries.run_python('-m', 'experiments.publish',
+                                        f'--work_dir={run}',
+                                        f'--results={folder}', '--allow_dirty')
+  assert status == 0, printed
   assert (folder / 'plan.json').exists()

@@ -1,8 +1,6 @@
 """The released models load in one call and do what is said of them."""
 
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -11,14 +9,13 @@ from experiments import data as data_lib
 from experiments import spot
 from experiments.config import Experiment
 import slstm
+from tests import binaries
+from tests import large_data
 from third_party.speech_commands import data as speech_commands
 from third_party.speech_commands import frontend
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-MODELS = ROOT / 'results' / 'models'
-DATA = pathlib.Path(
-    os.environ.get('SLSTM_DATA', ROOT.parent / 'shared' / 'data'))
-SAMPLE = DATA / 'speech_commands' / 'layout_sample'
+MODELS = binaries.ROOT / 'results' / 'models'
+SAMPLE = large_data.FOLDER / 'speech_commands' / 'layout_sample'
 
 
 def released(name):
@@ -52,9 +49,7 @@ def test_har_reaches_its_accuracy():
   assert found == pytest.approx(accuracy, abs=0.003)
 
 
-@pytest.mark.skipif(not SAMPLE.is_dir(),
-                    reason='needs speech_commands/layout_sample in SLSTM_DATA '
-                    'or ../shared/data')
+@large_data.needs('speech_commands/layout_sample')
 def test_gsc_hears_words():
   """48 clips of 10 words, of speakers of all splits."""
   spotter = spot.load(MODELS / 'gsc')

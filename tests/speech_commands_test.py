@@ -8,7 +8,6 @@ import http.server
 import io
 import os
 from pathlib import Path
-import subprocess
 import sys
 import tarfile
 import threading
@@ -19,6 +18,8 @@ import pytest
 import soundfile
 import tensorflow_datasets as tfds
 
+from tests import binaries
+from tests import large_data
 from third_party.speech_commands import archive
 from third_party.speech_commands import audio8
 from third_party.speech_commands import builder as builder_lib
@@ -28,21 +29,11 @@ from third_party.speech_commands import frontend
 from third_party.speech_commands import packed
 from third_party.speech_commands import silence
 
-_ROOT = Path(__file__).parents[1]
-_SHARED = Path(os.environ.get('SLSTM_DATA', _ROOT.parent / 'shared' / 'data'))
-_REAL = _SHARED / 'speech_commands'
-
-
-def _needs(name: str) -> pytest.MarkDecorator:
-  return pytest.mark.skipif(
-      not (_REAL / name).exists(),
-      reason=f'needs speech_commands/{name} in SLSTM_DATA or ../shared/data')
-
-
-needs_packed = _needs(packed.FILE)
-needs_audio8 = _needs('audio8_val.flac')
-needs_sample = _needs('layout_sample')
-needs_lists = _needs('testing_list.txt')
+_REAL = large_data.FOLDER / 'speech_commands'
+needs_packed = large_data.needs(f'speech_commands/{packed.FILE}')
+needs_audio8 = large_data.needs('speech_commands/audio8_val.flac')
+needs_sample = large_data.needs('speech_commands/layout_sample')
+needs_lists = large_data.needs('speech_commands/testing_list.txt')
 
 _CUTS = {'train': 5, 'validation': 3, 'test': 2}
 _SPEAKERS = {'train': '0000000a', 'validation': '0000000b', 'test': '0000000c'}
@@ -246,7 +237,7 @@ def test_import_needs_no_audio_library():
   code = ('import sys; from third_party.speech_commands import archive, audio8,'
           ' builder, packed; assert not {"librosa", "soundfile", "tensorflow"}'
           ' & set(sys.modules)')
-  subprocess.run([sys.executable, '-c', code], cwd=_ROOT, check=True)
+  assert binaries.run_python('-c', code) == (0, '')
 
 
 # Which clips count.
@@ -714,16 +705,10 @@ def test_front_end_agrees_with_the_packed_features(real, cache):
 
 
 def test_compare_binary_prints_a_table(tmp_path):
-  run = subprocess.run([
-      sys.executable, '-m', 'third_party.speech_commands.compare',
-      f'--data={tmp_path}'
-  ],
-                       cwd=_ROOT,
-                       capture_output=True,
-                       text=True,
-                       check=False)
-  assert run.stdout.split() == ['split', 'clips', 'median', '>0.95', '>0.99']
-  assert 'audio8_train.csv: no such file' in run.stderr
+  _, printed = binaries.run_python('-m', 'third_party.speech_commands.compare',
+                                   f'--data={tmp_path}')
+  assert printed.split()[:5] == ['split', 'clips', 'median', '>0.95', '>0.99']
+  assert 'audio8_train.csv: no such file' in printed
 
 
 # The TFDS builder.

@@ -7,8 +7,6 @@ import io
 import os
 from pathlib import Path
 import shutil
-import subprocess
-import sys
 import threading
 import zipfile
 
@@ -16,16 +14,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests import binaries
+from tests import large_data
 from third_party.uci_har import builder as builder_lib
 from third_party.uci_har import data
 from third_party.uci_har import pack
 
-_ROOT = Path(__file__).parents[1]
-_SHARED = Path(os.environ.get('SLSTM_DATA', _ROOT.parent / 'shared' / 'data'))
-_FLOAT32 = _SHARED / 'uci_har'
-needs_float32 = pytest.mark.skipif(
-    not (_FLOAT32 / 'train.npz').is_file(),
-    reason='needs uci_har/train.npz in SLSTM_DATA or ../shared/data')
+_FLOAT32 = large_data.FOLDER / 'uci_har'
+needs_float32 = large_data.needs('uci_har/train.npz')
 
 _ROWS = 3  # examples a split of the synthetic archive
 
@@ -248,26 +244,18 @@ def test_rounding_error_detects_a_decoder_that_disagrees():
 
 def test_pack_binary_is_deterministic_and_never_overwrites(tmp_path):
   _write_float32(tmp_path)
-  command = [
-      sys.executable, '-m', 'third_party.uci_har.pack', f'--source={tmp_path}',
-      f'--output={tmp_path / "out.npz"}'
-  ]
-  run = functools.partial(subprocess.run,
-                          cwd=_ROOT,
-                          capture_output=True,
-                          text=True,
-                          check=False)
-  first = run(command)
-  assert first.returncode == 0, first.stderr
-  assert 'largest rounding error' in first.stdout
+  run = functools.partial(binaries.run_python, '-m', 'third_party.uci_har.pack',
+                          f'--source={tmp_path}',
+                          f'--output={tmp_path / "out.npz"}')
+  status, printed = run()
+  assert status == 0 and 'largest rounding error' in printed
   content = (tmp_path / 'out.npz').read_bytes()
   assert content == pack.to_bytes(pack.encode(_recordings()))
-  assert f'{len(content)} bytes' in first.stdout
+  assert f'{len(content)} bytes' in printed
   with zipfile.ZipFile(tmp_path / 'out.npz') as archive:
     assert {info.date_time[0] for info in archive.infolist()} == {1980}
-  second = run(command)
-  assert second.returncode != 0
-  assert 'out.npz: exists; remove it' in second.stderr
+  status, printed = run()
+  assert status != 0 and 'out.npz: exists; remove it' in printed
   assert (tmp_path / 'out.npz').read_bytes() == content
 
 

@@ -1,4 +1,4 @@
-"""What both benchmarks do around their measurement: flags, files, errors.
+"""What benchmarks do around their measurement: flags, files, errors.
 
 A work directory gets metrics.json, report.md and a plot for each shape. They
 are written anew after every shape, so that a run that is stopped leaves those
@@ -8,7 +8,7 @@ that it has measured.
 import itertools
 import pathlib
 import sys
-from typing import Mapping, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 from absl import app
 from absl import flags
@@ -49,6 +49,14 @@ _MEANINGS = {
 }
 
 
+class Chosen(NamedTuple):
+  """What to measure: all of it for every shape."""
+  shapes: list[Shape]
+  steps: tuple[int, ...]
+  executors: tuple[str, ...]
+  sites: tuple[str, ...]
+
+
 def main(small: Grid, executors: Sequence[str], training: bool) -> None:
   """Runs a benchmark; bad input ends it with one line on stderr and status 1.
 
@@ -60,10 +68,7 @@ def main(small: Grid, executors: Sequence[str], training: bool) -> None:
   logging.set_verbosity(logging.WARNING)
   flags.DEFINE_enum('grid', 'small', ('small', 'full'),
                     'Sizes, where a flag below does not give others.')
-  for name, meaning in _MEANINGS.items():
-    flags.DEFINE_list(name, None, f'List of {meaning}.')
-  flags.DEFINE_list('executors', list(executors), 'Schedules to time.')
-  flags.DEFINE_list('sites', ['o', 'c'], 'Spiking sites of the SNN.')
+  define_flags(executors)
   flags.DEFINE_list('peers', list(peers.PEERS),
                     'Other libraries to time; an absent one is skipped.')
   flags.DEFINE_integer('threads',
@@ -87,6 +92,28 @@ def main(small: Grid, executors: Sequence[str], training: bool) -> None:
       sys.exit(f'error: {error}')
 
   app.run(start)
+
+
+def define_flags(executors: Sequence[str]) -> None:
+  """Defines --sites, --executors and a flag for each size of a grid."""
+  for name, meaning in _MEANINGS.items():
+    flags.DEFINE_list(name, None, f'List of {meaning}.')
+  flags.DEFINE_list('executors', list(executors), 'Schedules to measure.')
+  flags.DEFINE_list('sites', ['o', 'c'], 'Spiking sites of the SNN.')
+
+
+def chosen_flags(default: Grid) -> Chosen:
+  """What the flags of `define_flags` ask for.
+
+  Raises:
+    ValueError: names the flag that asks for what there is not.
+  """
+  sizes = {name: config_lib.entries(name, int) for name in default}
+  shapes, steps = grid(sizes, default)
+  executors = _names('executors', tuple(executor_lib.EXECUTORS))
+  if not executors:
+    raise ValueError('--executors names none; expected at least one.')
+  return Chosen(shapes, steps, executors, _names('sites', types.SITES))
 
 
 def grid(chosen: Mapping[str, Sequence[int]],
@@ -119,12 +146,7 @@ def _names(flag: str, choices: Sequence[str]) -> tuple[str, ...]:
 
 def _run(default: Grid, training: bool) -> None:
   """Measures one shape after the other, and writes what there is so far."""
-  chosen = {name: config_lib.entries(name, int) for name in default}
-  shapes, steps = grid(chosen, default)
-  executors = _names('executors', tuple(executor_lib.EXECUTORS))
-  if not executors:
-    raise ValueError('--executors names none; expected at least one.')
-  sites = _names('sites', types.SITES)
+  shapes, steps, executors, sites = chosen_flags(default)
   names, skipped = peers.present(_names('peers', tuple(peers.PEERS)))
   work_dir = pathlib.Path(flags.FLAGS.work_dir)
   if (work_dir / 'metrics.json').exists():
