@@ -27,6 +27,7 @@ class DataSet(NamedTuple):
     classes: their names.
     shared_scale: whether the features are of one kind, such as pixels.
     background: training inputs that are noise alone, [clips, N, D].
+    subjects: who made each example of train and of validation.
   """
   train: Data
   validation: Data
@@ -34,6 +35,7 @@ class DataSet(NamedTuple):
   classes: tuple[str, ...]
   shared_scale: bool = False
   background: np.ndarray | None = None
+  subjects: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def load(experiment: Experiment) -> DataSet:
@@ -103,7 +105,11 @@ def _uci_har(experiment: Experiment) -> DataSet:
     splits = uci_har.load_archive(experiment.data)
   chosen = (*uci_har.validation_split(splits['train']), splits['test'])
   train, validation, test = (Data(part.x, part.y) for part in chosen)
-  return DataSet(train, validation, test, uci_har.CLASSES)
+  return DataSet(train,
+                 validation,
+                 test,
+                 uci_har.CLASSES,
+                 subjects=(chosen[0].subject, chosen[1].subject))
 
 
 def _mnist(experiment: Experiment) -> DataSet:
