@@ -1,0 +1,68 @@
+"""Folds hold whole subjects, all of them once, and never the test set."""
+
+import numpy as np
+import pytest
+
+from experiments import cross_validate
+from experiments import data as data_lib
+from experiments.config import Experiment
+from slstm.train import Data
+from tests import binaries
+
+
+def dataset(subjects):
+  """An example is its own place; those from 100 on are the test set's."""
+  places = np.arange(len(subjects))
+  parts = [
+      Data(part.reshape(-1, 1, 1), part % 2)
+      for part in (places[:5], places[5:], np.arange(100, 104))
+  ]
+  return data_lib.DataSet(*parts, ('even', 'odd'),
+                          subjects=(subjects[:5], subjects[5:]))
+
+
+def test_every_subject_is_held_out_once():
+  subjects = np.array([7, 3, 3, 9, 1, 1, 7, 2, 9, 9])
+  held_out = []
+  for fold in cross_validate.folds(dataset(subjects), 2):
+    train, validation = (part.x.ravel() for part in fold[:2])
+    assert sorted([*train, *validation]) == list(range(10))
+    assert not set(subjects[train]) & set(subjects[validation])
+    np.testing.assert_array_equal(fold.train.y, train % 2)
+    np.testing.assert_array_equal(fold.test.x, fold.validation.x)
+    held_out.append(sorted(set(subjects[validation])))
+  assert held_out == [[1, 3, 9], [2, 7]]
+
+
+def test_folds_of_uci_har():
+  loaded = data_lib.load(Experiment())
+  parted = cross_validate.folds(loaded, 4)
+  assert sum(len(fold.validation.y) for fold in parted) == 7352
+  assert {len(fold.train.y) + len(fold.validation.y) for fold in parted
+         } == {7352}
+
+
+def test_too_many_folds_are_refused():
+  with pytest.raises(ValueError, match='--folds=3 of 2 subjects'):
+    cross_validate.folds(dataset(np.arange(10) % 2), 3)
+
+
+def test_a_data_set_without_subjects_is_refused(tmp_path):
+  np.savez(tmp_path / 'mine.npz', x=np.ones((9, 2, 1)), y=np.arange(9) % 2)
+  assert binaries.run_python(
+      '-m', 'experiments.cross_validate', '--preset=npz',
+      f'--data={tmp_path / "mine.npz"}',
+      f'--work_dir={tmp_path / "folds"}') == (
+          1, 'error: this data set does not say who made an example; '
+          'cross-validation needs subjects.\n')
+
+
+def test_binary(tmp_path):
+  status, printed = binaries.run_python('-m', 'experiments.cross_validate',
+                                        '--preset=har', '--hidden=2',
+                                        '--epochs=1', '--batch_size=512',
+                                        '--frames=32', '--folds=2',
+                                        f'--work_dir={tmp_path}')
+  assert status == 0, printed
+  assert (tmp_path / 'folds.json').exists()
+  assert 'mean' in printed
