@@ -14,20 +14,24 @@ SOURCES = slstm experiments third_party tests
 # of taking them again cost a training run up to half of its speed. One arena,
 # because those of further threads hold no more than 64 MB; huge pages, where
 # the kernel has them to give. Other C libraries ignore these.
-export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
-export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
-export MALLOC_TOP_PAD_ ?= 67108864
-export MALLOC_ARENA_MAX ?= 1
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+MALLOC_MMAP_THRESHOLD_ ?= 17179869184
+MALLOC_TRIM_THRESHOLD_ ?= 34359738368
+MALLOC_TOP_PAD_ ?= 67108864
+MALLOC_ARENA_MAX ?= 1
+GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+MALLOC = MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_ MALLOC_TOP_PAD_ \
+  MALLOC_ARENA_MAX GLIBC_TUNABLES
+export $(MALLOC)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format malloc clean
 
 help:
 	@echo 'make demo    train, convert and evaluate; flags in ARGS="--flag=value"'
 	@echo 'make test    run the tests; pytest arguments in ARGS'
 	@echo 'make check   check formatting, imports, style and types'
 	@echo 'make format  rewrite the code as check wants it'
+	@echo 'make malloc  print the settings of malloc, to give to a shell'
 	@echo 'make clean   remove caches, build products and .venv'
 
 demo: $(VENV)/.installed
@@ -45,6 +49,9 @@ check: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/isort $(SOURCES)
 	$(BIN)/yapf --in-place --parallel --recursive $(SOURCES)
+
+malloc:
+	@printf 'export %s\n' $(foreach name,$(MALLOC),$(name)=$($(name)))
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache
