@@ -1,21 +1,19 @@
 """Tests of third_party.mnist: IDX files, splits, sequences, TFDS builder."""
 
 from collections.abc import Iterator
-import functools
 import gzip
 import hashlib
-import http.server
 import os
 from pathlib import Path
 import re
 import struct
-import threading
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from tests import large_data
+from tests import web
 from third_party.mnist import builder as builder_lib
 from third_party.mnist import data
 
@@ -347,17 +345,10 @@ def test_read_prepared_names_what_is_not_prepared(tmp_path):
 @pytest.fixture(name='served_url')
 def _served_url(tmp_path, monkeypatch) -> Iterator[str]:
   """Serves the synthetic files in place of the mirror."""
-  handler = functools.partial(http.server.SimpleHTTPRequestHandler,
-                              directory=_write(tmp_path / 'web'))
-  with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    url = f'http://127.0.0.1:{server.server_port}'
+  with web.serve(_write(tmp_path / 'web')) as url:
     monkeypatch.setattr(builder_lib, 'MIRROR_URL', url)
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
     yield url
-    server.shutdown()
-    thread.join()
 
 
 @pytest.mark.usefixtures('served_url')

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 import csv
-import functools
 import hashlib
-import http.server
 import io
 import os
 from pathlib import Path
 import sys
 import tarfile
-import threading
 
 import numpy as np
 from PIL import Image
@@ -20,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from tests import binaries
 from tests import large_data
+from tests import web
 from third_party.speech_commands import archive
 from third_party.speech_commands import audio8
 from third_party.speech_commands import builder as builder_lib
@@ -765,14 +763,8 @@ def _served_url(tmp_path, folder) -> Iterator[str]:
   (tmp_path / 'web').mkdir()
   with tarfile.open(tmp_path / 'web' / 'words.tar.gz', 'w:gz') as tar:
     tar.add(folder, '.')
-  handler = functools.partial(http.server.SimpleHTTPRequestHandler,
-                              directory=tmp_path / 'web')
-  with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f'http://127.0.0.1:{server.server_port}/words.tar.gz'
-    server.shutdown()
-    thread.join()
+  with web.serve(tmp_path / 'web') as url:
+    yield f'{url}/words.tar.gz'
 
 
 def test_builder_downloads_an_archive(tmp_path, folder, served_url,

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 import functools
-import http.server
 import io
 import os
 from pathlib import Path
 import shutil
-import threading
 import zipfile
 
 import numpy as np
@@ -16,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from tests import binaries
 from tests import large_data
+from tests import web
 from third_party.uci_har import builder as builder_lib
 from third_party.uci_har import data
 from third_party.uci_har import pack
@@ -453,14 +452,8 @@ def _served_url(tmp_path) -> Iterator[str]:
     archive.write(inner, 'UCI HAR Dataset.zip')
   (tmp_path / 'web').mkdir()
   (tmp_path / 'web' / 'har.zip').write_bytes(outer.getvalue())
-  handler = functools.partial(http.server.SimpleHTTPRequestHandler,
-                              directory=tmp_path / 'web')
-  with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f'http://127.0.0.1:{server.server_port}/har.zip'
-    server.shutdown()
-    thread.join()
+  with web.serve(tmp_path / 'web') as url:
+    yield f'{url}/har.zip'
 
 
 def test_builder_downloads_an_archive(tmp_path, served_url, monkeypatch):
