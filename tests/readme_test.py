@@ -1,5 +1,6 @@
-"""The lines of Python in the README run as they stand there."""
+"""What the README says: its Python runs, its figures are the published ones."""
 
+import collections
 import pathlib
 import re
 
@@ -8,7 +9,13 @@ import numpy as np
 
 import slstm
 
-README = pathlib.Path(__file__).resolve().parents[1] / 'README.md'
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = ROOT / 'README.md'
+RESULTS = ROOT / 'results' / 'README.md'
+
+
+def cells(line):
+  return [cell.strip() for cell in line.strip('|').split('|')]
 
 
 def test_the_ten_lines(tmp_path, monkeypatch, capsys):
@@ -26,3 +33,17 @@ def test_the_ten_lines(tmp_path, monkeypatch, capsys):
   assert names['snn'].params.layers[0].neurons.present == ('o', 'c')
   assert names['energy'][2].total > names['energy'][1].total > 0
   assert 'mse_held_out' in capsys.readouterr().out
+
+
+def test_the_figures_are_those_of_the_results():
+  published = collections.defaultdict(set)  # by row
+  for line in RESULTS.read_text(encoding='utf-8').splitlines():
+    if line.startswith('| '):
+      published[cells(line)[0]].update(cells(line)[2:])
+  table = README.read_text(encoding='utf-8').split('| standard LSTM |')[1]
+  rows = table.split('\n\n')[0].splitlines()[2:]
+  assert len(rows) >= 5
+  for row in rows:
+    *accuracies, energies = cells(row)[1:]
+    figures = {*accuracies, *re.findall(r'[\d.]+', energies)}
+    assert any(figures <= there for there in published.values()), row
