@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from slstm import activations
 from slstm import neurons
 from slstm import types
-from slstm.types import Array, CellState, Config, Gates, Layer, Record, Sites
+from slstm.types import (Array, CellState, Config, Gates, Layer, Neuron, Record,
+                         Sites)
 
 Squash = Callable[[str, Array], Array]
 
@@ -75,21 +76,55 @@ def update(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
   Returns:
     (record, membranes): what was computed, and the membranes of (n, t).
   """
-  fired = {}
+  moved = {}
+
+  def fire(site, neuron, d):
+    moved[site], spikes = neurons.step(neuron, getattr(membranes, site), d, site
+                                       in types.SIGNED_SITES, config.surrogate,
+                                       config.width)
+    return spikes
+
+  record = _record(layer, fire, z, c_nm1, config)
+  return record, Sites(**moved)
+
+
+def element(layer: Layer, z: Array, c_nm1: Array, config: Config) -> Record:
+  """All T updates of an element at once: what T times `update` gives.
+
+  Only the neurons have to go from one step to the next; all else is computed
+  for all t together.
+
+  Args:
+    layer: parameters; sites without a neuron stay analog.
+    z: packed pre-activations, [T, ..., 4H].
+    c_nm1: cell states of the element before, [T, ..., H].
+    config: static choices.
+
+  Returns:
+    What was computed, all with the axis T first.
+  """
+
+  def fire(site, neuron, d):
+    return neurons.spike_train(neuron, d, site in types.SIGNED_SITES,
+                               config.surrogate, config.width)
+
+  return _record(layer, fire, z, c_nm1, config)
+
+
+def _record(layer: Layer, fire: Callable[[str, Neuron, Array], Array], z: Array,
+            c_nm1: Array, config: Config) -> Record:
+  """The equations, where `fire` gives the spikes of a neuron's drive."""
+  spikes = {}
 
   def squash(site, d):
     neuron = getattr(layer.neurons, site)
     if neuron is None:
       return activations.squash(site, d, config)
-    v, s = neurons.step(neuron, getattr(membranes, site), d, site
-                        in types.SIGNED_SITES, config.surrogate, config.width)
-    fired[site] = v, s
-    return neurons.align(neuron.amplitude, d) * s
+    spikes[site] = fire(site, neuron, d)
+    return neurons.align(neuron.amplitude, d) * spikes[site]
 
   state, drive, output = lstm_equations(squash, split(z), c_nm1, config.slope)
-  spikes = Sites(**{site: s for site, (_, s) in fired.items()})
-  membranes = Sites(**{site: v for site, (v, _) in fired.items()})
-  return Record(drive, output, spikes, state), membranes
+  return Record(drive, output, Sites(**spikes), state)
 
 
 def rate_update(layer: Layer, z: Array, c_nm1: Array, config: Config) -> Record:
@@ -129,7 +164,7 @@ def input_product(layer: Layer, x: Array) -> Array:
 def spread(layer: Layer, shape: tuple[int, int]) -> Layer:
   """A layer whose neurons have one value for each entry of h, [B, H].
 
-  For `update_spread` only.
+  For `update_spread` and `element_spread` only.
   """
   sites = {
       site: neurons.spread(getattr(layer.neurons, site), shape)
@@ -146,3 +181,13 @@ def update_spread(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
     return update(layer._replace(neurons=own), z, c_nm1, membranes, config)
 
   return jax.vmap(example)(layer.neurons, z, c_nm1, membranes)
+
+
+def element_spread(layer: Layer, z: Array, c_nm1: Array,
+                   config: Config) -> Record:
+  """`element` of a layer from `spread`: each example has its own neurons."""
+
+  def example(own, z, c_nm1):
+    return element(layer._replace(neurons=own), z, c_nm1, config)
+
+  return jax.vmap(example, (0, 1, 1), 1)(layer.neurons, z, c_nm1)

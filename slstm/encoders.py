@@ -72,10 +72,7 @@ def encode(encoder: Encoder, x: Array, config: Config) -> Array:
     return neurons.staircase(neuron, d, config.num_steps, True,
                              config.surrogate, config.width)
 
-  def time_step(v, _):
-    return neurons.step(neuron, v, d[:, 0], True, config.surrogate,
-                        config.width)
-
-  start = neurons.initial_membrane(neuron, x.shape)
-  _, spikes = jax.lax.scan(time_step, start, length=config.num_steps)
+  spikes = neurons.spike_train(
+      neuron, jnp.broadcast_to(d[:, 0], (config.num_steps, *x.shape)), True,
+      config.surrogate, config.width)
   return jnp.moveaxis(neurons.align(neuron.amplitude, spikes) * spikes, 0, 1)

@@ -58,22 +58,13 @@ def stacked(layer, zx, state, config, observe, lean=False):
   """A layer, one element after the other: T products in one."""
   if config.coupling == 'rate':
     return _rate(layer, zx, state, config, observe)
-  shape = state.h.shape[1:]
 
   def elementwise(spread, z, c_nm1):
-    neurons, start = spread
-    spiking = layer._replace(neurons=neurons)
+    record = cells.element_spread(layer._replace(neurons=spread), z, c_nm1,
+                                  config)
+    return record.state, jax.vmap(observe)(record)
 
-    def time_step(membranes, inputs):
-      z_t, c_nm1_t = inputs
-      record, membranes = cells.update_spread(spiking, z_t, c_nm1_t, membranes,
-                                              config)
-      return membranes, (record.state, observe(record))
-
-    return jax.lax.scan(time_step, start, (z, c_nm1))[1]
-
-  spread = (cells.spread(layer,
-                         shape).neurons, cells.initial_membranes(layer, shape))
+  spread = cells.spread(layer, state.h.shape[1:]).neurons
   return _recurrent_scan(elementwise, lean, cells.fuse(layer.u), spread, state,
                          zx)
 
@@ -92,7 +83,7 @@ def _recurrent_scan(elementwise, lean, u, spread, state, zx):
       what is observed).
     lean: whether to save memory for time.
     u: packed recurrent weights, [H, 4H].
-    spread: neurons and their first membranes, one value for each entry of h.
+    spread: neurons, one value for each entry of h.
     state: before the first element, h and c [T, B, H].
     zx: [N, S, B, 4H].
 

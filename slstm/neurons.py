@@ -20,6 +20,8 @@ from slstm import surrogate as surrogate_lib
 from slstm import types
 from slstm.types import Array, Neuron
 
+_UNROLL = 8  # steps of a spike train that are compiled as one
+
 
 def integrate_and_fire(signed: bool, v_th: float = 1.0) -> Neuron:
   """An IF neuron of amplitude v_th with the optimal shift for uniform drives.
@@ -72,6 +74,31 @@ def step(neuron: Neuron,
   return u - v_th * s, s
 
 
+def spike_train(neuron: Neuron,
+                d: Array,
+                signed: bool,
+                surrogate: str = 'triangle',
+                width: float = 1.0) -> Array:
+  """All T steps of an element, from the membrane v_0 on.
+
+  Args:
+    neuron: parameters of shape [] or [H].
+    d: normalised drive of each step, [T, ..., H].
+    signed, surrogate, width: as for `step`.
+
+  Returns:
+    The spikes, [T, ..., H].
+  """
+
+  def time_step(v, d_t):
+    return step(neuron, v, d_t, signed, surrogate, width)
+
+  # A scan keeps the dtype of what it carries, so neuron and drive share one.
+  d = d.astype(jnp.result_type(d, *jax.tree.leaves(neuron)))
+  start = initial_membrane(neuron, d.shape[1:]).astype(d.dtype)
+  return jax.lax.scan(time_step, start, d, unroll=min(len(d), _UNROLL))[1]
+
+
 def staircase(neuron: Neuron,
               d: Array,
               num_steps: int,
@@ -95,17 +122,9 @@ def staircase(neuron: Neuron,
   if num_steps < 1:
     raise ValueError(f'staircase: num_steps is {num_steps}; expected >= 1.')
 
-  # The carry of a scan keeps its dtype, so neuron and drive must share one.
-  d = d.astype(jnp.result_type(d, *jax.tree.leaves(neuron)))
-
-  def time_step(carry, _):
-    v, count = carry
-    v, s = step(neuron, v, d, signed, surrogate, width)
-    return (v, count + s), None
-
-  start = (initial_membrane(neuron, d.shape).astype(d.dtype), jnp.zeros_like(d))
-  (_, count), _ = jax.lax.scan(time_step, start, length=num_steps)
-  return align(neuron.amplitude, d) * count / num_steps
+  spikes = spike_train(neuron, jnp.broadcast_to(d, (num_steps, *d.shape)),
+                       signed, surrogate, width)
+  return align(neuron.amplitude, d) * jnp.sum(spikes, 0) / num_steps
 
 
 def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:

@@ -154,11 +154,12 @@ def test_steps_to_wait_for(name):
   inner = [s for scan in scans for s in find_scans(scan.params['jaxpr'].jaxpr)]
   lengths = lambda scans: [scan.params['length'] for scan in scans]
   products = [str(scan.params['jaxpr']).count('dot_general') for scan in inner]
+  neurons = sum(len(layer.neurons.present) for layer in layers)
   expected = {
       # A product in every step of t.
       'sequential': ([num_elements] * 2, [num_steps] * 2, [1, 1]),
-      # One before; what runs over t is element-wise.
-      'stacked': ([num_elements] * 2, [num_steps] * 2, [0, 0]),
+      # One before; what runs over t are the neurons alone.
+      'stacked': ([num_elements] * 2, [num_steps] * neurons, [0] * neurons),
       'wavefront': ([num_elements + num_steps + len(layers) - 2], [], []),
   }[name]
   assert (lengths(scans), lengths(inner), products) == expected

@@ -64,7 +64,7 @@ def test_a_large_drive_fires_once_and_leaves_the_rest(signed):
 def test_steps_agree_with_the_oracle(signed, shape, seed):
   rng = np.random.default_rng(seed)
   neuron = networks.dyadic_neuron(rng, signed, shape)
-  drives = networks.grid(rng, (4, 2, networks.HIDDEN), 12, 0.125)
+  drives = networks.grid(rng, (9, 2, networks.HIDDEN), 12, 0.125)
   v, spikes = run(neuron, drives, signed)
   reference = oracle.cast(neuron, np.float32)
   expected = np.zeros((2, networks.HIDDEN), np.float32) + reference.v_0
@@ -72,6 +72,8 @@ def test_steps_agree_with_the_oracle(signed, shape, seed):
     expected, expected_s = oracle.lif_step(reference, expected, d, signed)
     np.testing.assert_array_equal(s, expected_s)
   np.testing.assert_array_equal(v, expected)
+  np.testing.assert_array_equal(neurons.spike_train(neuron, drives, signed),
+                                spikes)
   assert set(np.unique(spikes)) <= ({-1.0, 0.0, 1.0} if signed else {0.0, 1.0})
 
 
