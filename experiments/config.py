@@ -39,6 +39,7 @@ class Experiment:
     neuron: lif or if.
     shift: bias shift of an IF: none, uniform or data.
     granularity: one neuron a layer or one a unit.
+    encoding: of the SNN's input, direct or spiking.
     coupling: step or rate.
     num_steps: T.
     surrogate: gradient of a spike.
@@ -81,6 +82,7 @@ class Experiment:
   neuron: str = 'lif'
   shift: str = 'data'
   granularity: str = 'unit'
+  encoding: str = 'direct'
   coupling: str = 'step'
   num_steps: int = 2
   surrogate: str = 'triangle'
@@ -123,6 +125,7 @@ class Experiment:
                             shift=self.shift,
                             coupling=self.coupling,
                             granularity=self.granularity,
+                            encoding=self.encoding,
                             surrogate=self.surrogate,
                             width=self.width)
 

@@ -114,6 +114,20 @@ def mnist_rows() -> Experiment:
                     distillation=0.5)
 
 
+def mnist_rows_spiking() -> Experiment:
+  r"""Row-wise MNIST with spikes at the input, too.
+
+    python -m experiments.pipeline --preset=mnist_rows_spiking \
+      --work_dir=runs/mnist_rows_spiking
+
+  The source is the standard LSTM, as it is the better one on {o, c} (results/
+  ablations/mnist_rows.md).
+  """
+  return dataclasses.replace(mnist_rows(),
+                             family='standard',
+                             encoding='spiking')
+
+
 def mnist_pixels(**changes: Any) -> Experiment:
   r"""Pixel-wise MNIST, one layer of 128 units: N = 784, D = 1.
 
@@ -146,5 +160,6 @@ def mnist_permuted() -> Experiment:
 PRESETS = {
     preset.__name__: preset()
     for preset in (npz, har, har_1x64, har_2x64, gsc_1x128, gsc_1x256,
-                   gsc_2x256, mnist_rows, mnist_pixels, mnist_permuted)
+                   gsc_2x256, mnist_rows, mnist_rows_spiking, mnist_pixels,
+                   mnist_permuted)
 }

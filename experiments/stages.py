@@ -21,6 +21,7 @@ import slstm
 from slstm import checkpoint
 from slstm import encoders
 from slstm import energy
+from slstm import rules
 from slstm import train
 
 Path = pathlib.Path
@@ -60,8 +61,13 @@ def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
                                conversion.config)
   workdir.write_json(
       work_dir / 'metrics.json', {
-          'validation_accuracy': accuracy,
-          'report': slstm.report_dict(conversion.report)
+          'validation_accuracy':
+              accuracy,
+          'report':
+              slstm.report_dict(conversion.report),
+          'encoder_report':
+              rules.site_dict(conversion.encoder_report)
+              if conversion.encoder_report else None,
       })
 
 

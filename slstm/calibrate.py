@@ -1,4 +1,4 @@
-"""Calibration: histograms of the drive of every site of a source LSTM.
+"""Calibration: histograms of the drive of every site, and of the input.
 
 What a converted neuron should do depends on the drives d that it will see. The
 histograms here approximate their distribution p(d), unit by unit, on training
@@ -7,9 +7,9 @@ to check that what was fitted carries over.
 
 Bin centres lie on the grid d = 8 j / bins, j = -bins/2 .. bins/2 - 1, each
 drive counts for the nearest one, and for the first or last beyond [-4, 4]
-(every site saturates at |d| = 1 or soon after). With `bins` a power of two,
-drives that take a few dyadic values only, as in a quantised network, are
-counted exactly where they are.
+(every site saturates at |d| = 1 or soon after; inputs are standardised). With
+`bins` a power of two, drives that take a few dyadic values only, as in a
+quantised network, are counted exactly where they are.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slstm import coverage
+from slstm import encoders
 from slstm import model
 from slstm.types import Array, Config, Params, Record, Sites
 
@@ -45,10 +46,12 @@ class Calibration(NamedTuple):
     config: of the source network.
     centres: drive that each bin stands for, float32 [bins], rising.
     layers: for each layer the Histogram of each site.
+    input: the Histogram of the standardised input, over its D features.
   """
   config: Config
   centres: np.ndarray
   layers: tuple[Sites, ...]
+  input: Histogram
 
 
 def calibrate(params: Params,
@@ -83,13 +86,13 @@ def calibrate(params: Params,
                      '64 .. 16384.')
   static = dataclasses.replace(config, num_steps=1, coupling='step')
   batch_size = min(batch_size, x.shape[1])
-  total: tuple[Sites, ...] = ()
+  total: Any = None
   for start in range(0, x.shape[1], batch_size):
     batch, half = _padded(x, start, batch_size)
     counts = jax.tree.map(lambda c: np.asarray(c, np.int64),
                           _count(params, batch, half, static, bins))
-    total = counts if not total else jax.tree.map(np.add, total, counts)
-  return Calibration(config, _centres(bins), total)
+    total = jax.tree.map(np.add, total, counts) if total else counts
+  return Calibration(config, _centres(bins), *total)
 
 
 def _centres(bins: int) -> np.ndarray:
@@ -108,14 +111,15 @@ def _padded(x: Any, start: int, batch_size: int) -> tuple[Array, Array]:
 
 @functools.partial(jax.jit, static_argnames=('config', 'bins'))
 def _count(params: Params, x: Array, half: Array, config: Config,
-           bins: int) -> tuple[Sites, ...]:
-  """The histograms of one batch, int32."""
+           bins: int) -> tuple[tuple[Sites, ...], Histogram]:
+  """The histograms of the sites and of the input in one batch, int32."""
 
   def observe(record: Record) -> Sites:
     return Sites(*(_bin(d, bins) for d in record.drive))
 
   observed = model.apply(params, x, config, observe=observe).observed
-  return jax.tree.map(lambda index: _histogram(index, half, bins), observed)
+  seen = observed, _bin(encoders.encode(params.encoder, x, config), bins)
+  return jax.tree.map(lambda index: _histogram(index, half, bins), seen)
 
 
 def _bin(d: Array, bins: int) -> Array:

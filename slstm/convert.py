@@ -42,6 +42,8 @@ class ConversionConfig:
       worth; the shift of a ternary neuron is its fire level, which stays.
     coupling: 'step' or 'rate', see `types.Config`.
     granularity: one neuron for a 'layer' (scalar leaves), or one a 'unit'.
+    encoding: of the input, 'direct' or 'spiking' (see `slstm.encoders`); the
+      neurons of the latter are fitted to the identity.
     surrogate: gradient of a spike, a key of `surrogate.SURROGATES`.
     width: width of that gradient in units of the threshold, > 0.
   """
@@ -51,6 +53,7 @@ class ConversionConfig:
   shift: str = 'uniform'
   coupling: str = 'step'
   granularity: str = 'layer'
+  encoding: str = 'direct'
   surrogate: str = 'triangle'
   width: float = 1.0
 
@@ -64,6 +67,7 @@ class ConversionConfig:
         ('neuron', self.neuron, ('lif', 'if')),
         ('shift', self.shift, ('none', 'uniform', 'data')),
         ('granularity', self.granularity, ('layer', 'unit')),
+        ('encoding', self.encoding, ('direct', 'spiking')),
         ('surrogate', self.surrogate, tuple(surrogate_lib.SURROGATES)),
     ):
       types.check_choice(f'ConversionConfig.{name}', value, choices)
@@ -79,10 +83,18 @@ class ConversionConfig:
 
 
 class Conversion(NamedTuple):
-  """A spiking network: parameters, config, and reports by layer and site."""
+  """A spiking network, and what was fitted.
+
+  Attributes:
+    params: the SNN.
+    config: its config.
+    report: for each layer the SiteReport of each converted site.
+    encoder_report: that of the encoder, if this conversion gave it neurons.
+  """
   params: Params
   config: Config
   report: tuple[Sites, ...]
+  encoder_report: rules.SiteReport | None = None
 
 
 def convert(params: Params, calibration: Calibration,
@@ -101,7 +113,9 @@ def convert(params: Params, calibration: Calibration,
     ValueError: naming the leaf, if params do not fit the calibration, already
       have neurons, or have a value that is not finite.
   """
-  source = params._replace(encoder=params.encoder._replace(neuron=None))
+  source = params
+  if config.encoding == 'direct':  # an encoder that spikes already may stay
+    source = params._replace(encoder=params.encoder._replace(neuron=None))
   coverage.check_leaves(source, _template(params, calibration),
                         'convert: params against the calibration')
   layers, reports = [], []
@@ -116,8 +130,14 @@ def convert(params: Params, calibration: Calibration,
             k: v[0] for k, v in made.items()
         })))
     reports.append(Sites(**{k: v[1] for k, v in made.items()}))
-  return Conversion(params._replace(layers=tuple(layers)),
-                    config.apply_to(calibration.config), tuple(reports))
+  encoder, encoder_report = params.encoder, None
+  if config.encoding == 'spiking':
+    neuron, encoder_report = _fit(calibration.centres, True, calibration.input,
+                                  calibration, config)
+    encoder = encoder._replace(neuron=neuron)
+  return Conversion(params._replace(encoder=encoder, layers=tuple(layers)),
+                    config.apply_to(calibration.config), tuple(reports),
+                    encoder_report)
 
 
 def _template(params: Params, calibration: Calibration) -> Params:
@@ -144,13 +164,21 @@ def _template(params: Params, calibration: Calibration) -> Params:
 
 def _convert_site(site: str, histogram: Histogram, calibration: Calibration,
                   config: ConversionConfig) -> tuple[Neuron, rules.SiteReport]:
-  """Fits all rules to one site, and chooses."""
+  """The neurons of one site, which follow its activation."""
   target = activations.squash(site, jnp.asarray(calibration.centres),
                               calibration.config)
   if site == 'h':
     target = jnp.clip(target, -1.0, 1.0)
+  return _fit(target, site in types.SIGNED_SITES, histogram, calibration,
+              config)
+
+
+def _fit(target: Any, signed: bool, histogram: Histogram,
+         calibration: Calibration,
+         config: ConversionConfig) -> tuple[Neuron, rules.SiteReport]:
+  """Fits all rules to one histogram a unit, and chooses."""
   problem = fit_if.Problem(calibration.centres, np.asarray(target, np.float64),
-                           config.num_steps, site in types.SIGNED_SITES)
+                           config.num_steps, signed)
   p_fit, p_held_out = (
       _weights(counts, config.granularity) for counts in histogram)
   neuron, report = rules.fit_site(problem, p_fit, p_held_out, config.neuron,

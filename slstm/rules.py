@@ -118,11 +118,12 @@ def report_dict(report: tuple[Sites, ...]) -> list[dict[str, Any]]:
     For each layer {site: {field: value}}.
   """
   return [{
-      site: _site_dict(getattr(layer, site)) for site in layer.present
+      site: site_dict(getattr(layer, site)) for site in layer.present
   } for layer in report]
 
 
-def _site_dict(report: SiteReport) -> dict[str, Any]:
+def site_dict(report: SiteReport) -> dict[str, Any]:
+  """The report of one site, ready for JSON: {field: value}."""
   errors = {rule: e._asdict() for rule, e in report.errors.items()}
   return {**report._asdict(), 'errors': errors}
 

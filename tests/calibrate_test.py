@@ -65,6 +65,18 @@ def test_counts_are_those_of_numpy(family, bins):
       assert histogram.fit.dtype == np.int64
 
 
+def test_counts_of_the_input_are_those_of_numpy():
+  config = Config()
+  params, x = _network(config)
+  mean, std = (np.asarray(part, np.float64) for part in params.encoder[:2])
+  found = calibrate(params, x, config, bins=64).input
+  d = np.clip((x - mean) / std, -4.0, 3.9)
+  edges = (np.arange(65) - 32.5) / 8
+  for half, counts in enumerate(found):
+    expected = [np.histogram(d[:, half::2, k], edges)[0] for k in range(D)]
+    np.testing.assert_array_equal(counts, expected)
+
+
 def test_drives_beyond_the_range_count_in_the_edge_bins():
   config = Config(slope=0.5)
   params, x = _network(config, gain=20.0)

@@ -213,6 +213,38 @@ def test_a_spiking_encoder_stays():
   assert conversion.params.encoder is params.encoder
 
 
+@pytest.mark.parametrize('granularity', ['layer', 'unit'])
+def test_a_spiking_encoder_follows_the_input(granularity):
+  params, x, calibration = _source()
+  config = ConversionConfig(neuron='if', granularity=granularity)
+  direct = convert(params, calibration, config)
+  assert direct.encoder_report is None
+  config = dataclasses.replace(config, encoding='spiking', neuron='lif')
+  conversion = convert(params, calibration, config)
+  made = conversion.params.encoder
+  for leaf in jax.tree.leaves(made.neuron):
+    assert leaf.shape == (() if granularity == 'layer' else (D,))
+  jax.tree.map(np.testing.assert_array_equal, made._replace(neuron=None),
+               params.encoder)
+  # The error of what the encoder puts out on the data, from the inputs alone.
+  spikes = np.asarray(
+      encoders.encode(made, jnp.asarray(x[:, ::2]), conversion.config))
+  d = (x[:, ::2] - np.asarray(made.mean)) / np.asarray(made.std)
+  error = np.mean((spikes.mean(1) - d)**2)
+  errors = conversion.encoder_report.errors
+  assert error == pytest.approx(errors['chosen'].mse_fit, rel=0.05)
+  assert error < 0.6 * errors['if_uniform'].mse_fit
+
+
+def test_a_spiking_encoder_is_not_fitted_twice():
+  params, _, calibration = _source()
+  config = ConversionConfig(encoding='spiking')
+  spiking = convert(params, calibration, config).params.encoder
+  with pytest.raises(ValueError,
+                     match=r'encoder\.neuron\.v_th is not expected'):
+    convert(params._replace(encoder=spiking), calibration, config)
+
+
 def test_params_that_do_not_fit_the_calibration():
   params, _, calibration = _source()
   config = ConversionConfig()
@@ -249,6 +281,7 @@ def test_params_that_do_not_fit_the_calibration():
     ({'shift': 'half'}, "shift is 'half'"),
     ({'coupling': 'none'}, "coupling is 'none'"),
     ({'granularity': 'gate'}, "granularity is 'gate'"),
+    ({'encoding': 'rate'}, "encoding is 'rate'"),
     ({'surrogate': 'none'}, "surrogate is 'none'"),
     ({'width': 0.0}, 'width is 0.0'),
 ])  # yapf: disable

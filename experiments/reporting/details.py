@@ -115,6 +115,9 @@ def _sites(results: Results) -> list[tuple[str, dict[str, Any]]]:
   for entry in results.entries:
     if entry.kind != 'converted' or entry.model is None:
       continue
+    encoder = (entry.model.metrics or {}).get('encoder_report')
+    if encoder:  # older conversions have no such entry
+      found.append((f'T={entry.num_steps}, input', encoder))
     for index, layer in enumerate(entry.model.get('report') or ()):
       found += [(f'T={entry.num_steps}, layer {index}, {name}', site)
                 for name, site in layer.items()]

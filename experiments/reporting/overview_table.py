@@ -148,12 +148,13 @@ def _spike_rates(model: Model) -> list[float | None] | None:
 
 
 def _cap(model: Model) -> str:
-  """(D + H) / D, of one layer."""
-  found = [summary.of_test(entry, 'sizes') for _, entry in model.runs]
-  sizes = next((s for s in found if s), None)
-  if sizes is None:
+  """(D + H) / D, of one layer with direct encoding."""
+  found = [(summary.of_test(entry, 'sizes'), summary.of_test(entry, 'counts'))
+           for _, entry in model.runs]
+  sizes, counts = next((pair for pair in found if all(pair)), (None, None))
+  if sizes is None or counts is None:
     return MISSING
-  if len(sizes['hidden']) > 1:
+  if len(sizes['hidden']) > 1 or not counts['layers'][0]['input']['mac']:
     return NONE
   return tables.ratio(
       energy.direct_encoding_cap(sizes['features'], sizes['hidden'][0]))
