@@ -20,7 +20,7 @@ from slstm import surrogate as surrogate_lib
 from slstm import types
 from slstm.types import Array, Neuron
 
-_UNROLL = 8  # steps of a spike train that are compiled as one
+_UNROLL = 4  # steps of a spike train that are compiled as one
 
 
 def integrate_and_fire(signed: bool, v_th: float = 1.0) -> Neuron:

@@ -195,6 +195,15 @@ def test_two_layers_have_two_rates_and_no_cap(tmp_path):
   assert (found['spike rate of h'], found['cap']) == ('0.250 / 0.250', '-')
 
 
+def test_an_input_of_spikes_has_no_cap(folder):
+  for seed in (0, 1):
+    path = folder / 'small' / f'seed{seed}' / 'tuned_T2_test' / 'metrics.json'
+    trees.edit(path, '"input": {"mac": 1000.0', '"input": {"mac": 0.0')
+  found = table(folder)
+  assert found['fine-tuned T=2']['cap'] == '-'
+  assert found['converted T=2']['cap'] == '4.00'
+
+
 def test_tasks_have_sections_with_their_published_figures(folder, monkeypatch):
   drawn = []
   monkeypatch.setattr(plots, 'save', lambda _, path: drawn.append(path.name))
