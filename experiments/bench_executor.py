@@ -12,7 +12,7 @@ LSTM, of other libraries (`pip install slstm[bench]` for those of PyTorch) and
 of the bare matrix products, which is the floor.
 
 The small grid takes some minutes on two cores, the full one hours. On a CPU set
-the MALLOC_ variables of the Makefile, on a GPU XLA_PYTHON_CLIENT_PREALLOCATE to
+what `make environment` prints, on a GPU XLA_PYTHON_CLIENT_PREALLOCATE to
 false if PyTorch is to run there, too.
 """
 
