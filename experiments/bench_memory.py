@@ -3,20 +3,23 @@ r"""Prints the memory that a training step of the SNN is planned to take.
   python -m experiments.bench_memory --elements=784 --hidden=512 --steps=8
 
 The step is compiled and not run, so that shapes which do not fit this machine
-can be asked for. Memory is in GB, and in floats for each entry of all h,
-N T B H L.
+can be asked for. With --run a step is taken, too, and the last column has the
+most that this process has held until then. Memory is in GB, and in floats for
+each entry of all h, N T B H L.
 """
 
 import sys
 from typing import Sequence
 
 from absl import app
+from absl import flags
 from absl import logging
 import rich
 
 from experiments.benchmarks import bench_main
 from experiments.benchmarks import bench_models
 from experiments.benchmarks.bench import Shape
+from experiments.benchmarks.bench import Subject
 from experiments.reporting import tables
 
 _DEFAULT: bench_main.Grid = {
@@ -28,11 +31,12 @@ _DEFAULT: bench_main.Grid = {
     'steps': (1, 2, 4, 8),
 }
 bench_main.define_flags(('stacked', 'lean'))
+_RUN = flags.DEFINE_bool('run', False, 'Also take the step.')
 
 
 def planned(shape: Shape, steps: Sequence[int], executors: Sequence[str],
-            sites: tuple[str, ...]) -> tables.Table:
-  """Compiles a training step for every T and executor."""
+            sites: tuple[str, ...], run: bool) -> tables.Table:
+  """Compiles a training step for every T and executor, and may run it."""
   rows = []
   for params, config in bench_models.spiking(shape, steps, sites):
     entries = (shape.elements * config.num_steps * shape.batch * shape.hidden *
@@ -43,11 +47,21 @@ def planned(shape: Shape, steps: Sequence[int], executors: Sequence[str],
       rows.append((executor, str(config.num_steps),
                    tables.NONE if size is None else f'{size / 1e9:.2f}',
                    tables.NONE if size is None else f'{size / 4 / entries:.1f}',
-                   f'{subject.compile_s:.1f}'))
-  return tables.Table(
-      f'Planned memory of a training step, {shape}',
-      ('executor', 'T', 'GB', 'floats an entry of h', 'compile time, s'),
-      tuple(rows), '')
+                   f'{subject.compile_s:.1f}',
+                   _resident(subject) if run else tables.NONE))
+  return tables.Table(f'Planned memory of a training step, {shape}',
+                      ('executor', 'T', 'GB', 'floats an entry of h',
+                       'compile time, s', 'resident, GB'), tuple(rows), '')
+
+
+def _resident(subject: Subject) -> str:
+  """The most that this process has held once the step is taken."""
+  import resource  # Windows has none.
+
+  subject.run()
+  unit = 1 if sys.platform == 'darwin' else 1024  # bytes
+  size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+  return f'{size / 1e9:.2f}'
 
 
 def main(argv: Sequence[str]) -> None:
@@ -57,7 +71,9 @@ def main(argv: Sequence[str]) -> None:
   try:
     shapes, steps, executors, sites = bench_main.chosen_flags(_DEFAULT)
     for shape in shapes:
-      rich.print(tables.rich_table(planned(shape, steps, executors, sites)))
+      rich.print(
+          tables.rich_table(planned(shape, steps, executors, sites,
+                                    _RUN.value)))
   except ValueError as error:
     sys.exit(f'error: {error}')
 

@@ -210,11 +210,19 @@ def test_bad_flags_are_named(flag, message, tmp_path):
 
 def test_planned_memory():
   shape = Shape(40, 3, 4, 16, 1)
-  table = bench_memory.planned(shape, (2, 8), ('stacked', 'lean'), ('o', 'c'))
+  table = bench_memory.planned(shape, (2, 8), ('stacked', 'lean'), ('o', 'c'),
+                               run=False)
   floats = {row[:2]: float(row[3]) for row in table.rows}
   assert list(floats) == [('stacked', '2'), ('lean', '2'), ('stacked', '8'),
                           ('lean', '8')]
   assert 1 < floats['lean', '8'] < floats['stacked', '8']
+
+
+def test_a_step_that_is_run_has_been_resident():
+  rows = bench_memory.planned(Shape(40, 3, 64, 16, 1), (8,), ('stacked',),
+                              ('o', 'c'),
+                              run=True).rows
+  assert 0.1 < float(rows[0][5]) < 100 and float(rows[0][5]) > float(rows[0][2])
 
 
 def test_planned_memory_of_no_steps_is_refused():
