@@ -134,8 +134,8 @@ def mnist_pixels(**changes: Any) -> Experiment:
     python -m experiments.pipeline --preset=mnist_pixels \
       --work_dir=runs/mnist_pixels
 
-  On one CPU core an epoch of the LSTM takes about 6 minutes and one of the SNN
-  at T = 2 about 13, so the row in results/README.md is of 14 epochs and 3 (its
+  On two CPU cores an epoch of the LSTM takes about 5 minutes and one of the SNN
+  at T = 2 about 9, so the row in results/README.md is of 9 epochs and 1 (its
   commands are there), in which neither had converged.
   """
   return dataclasses.replace(mnist_rows(),
