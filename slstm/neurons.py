@@ -122,9 +122,18 @@ def staircase(neuron: Neuron,
   if num_steps < 1:
     raise ValueError(f'staircase: num_steps is {num_steps}; expected >= 1.')
 
-  spikes = spike_train(neuron, jnp.broadcast_to(d, (num_steps, *d.shape)),
-                       signed, surrogate, width)
-  return align(neuron.amplitude, d) * jnp.sum(spikes, 0) / num_steps
+  # As in `spike_train`, but its memory does not grow with T: fits run this for
+  # thousands of candidates at a time.
+  d = d.astype(jnp.result_type(d, *jax.tree.leaves(neuron)))
+
+  def time_step(carry, _):
+    v, count = carry
+    v, s = step(neuron, v, d, signed, surrogate, width)
+    return (v, count + s), None
+
+  start = (initial_membrane(neuron, d.shape).astype(d.dtype), jnp.zeros_like(d))
+  (_, count), _ = jax.lax.scan(time_step, start, length=num_steps)
+  return align(neuron.amplitude, d) * count / num_steps
 
 
 def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:
