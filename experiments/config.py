@@ -40,6 +40,8 @@ class Experiment:
     shift: bias shift of an IF: none, uniform or data.
     granularity: one neuron a layer or one a unit.
     encoding: of the SNN's input, direct or spiking.
+    encoder_steps: of a spiking encoder an element, whose sum all T steps share;
+      0 for T, one for each.
     coupling: step or rate.
     num_steps: T.
     surrogate: gradient of a spike.
@@ -83,6 +85,7 @@ class Experiment:
   shift: str = 'data'
   granularity: str = 'unit'
   encoding: str = 'direct'
+  encoder_steps: int = 0
   coupling: str = 'step'
   num_steps: int = 2
   surrogate: str = 'triangle'
@@ -126,6 +129,7 @@ class Experiment:
                             coupling=self.coupling,
                             granularity=self.granularity,
                             encoding=self.encoding,
+                            encoder_steps=self.encoder_steps,
                             surrogate=self.surrogate,
                             width=self.width)
 

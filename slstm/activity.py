@@ -5,7 +5,6 @@ elements, steps and units apart. They are exact integers: a float32 sum over a
 whole batch would lose some.
 """
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -24,8 +23,8 @@ class Activity(NamedTuple):
   """Activity of a layer at each (n, t, unit), over all sequences.
 
   S is T, or 1 where all T steps of an element are the same: in analog layers
-  upon direct encoding, and with coupling 'rate'. The input encoder is shown
-  like a layer with the site h alone.
+  upon an input that is, and with coupling 'rate'. The input encoder is shown
+  like a layer with the site h alone, S being its own steps.
 
   Attributes:
     nonzero: in how many sequences the output of each site was not 0, int32
@@ -105,11 +104,11 @@ def _watch(params: Params, x: Array, config: Config,
       params, x, config, executor, lambda record:
       (_see(record.output, record.spikes), record.drive
        if rate else None)).observed
-  # With 'rate' the encoder hands on a rate; its spikes are those of 'step'.
-  spikes = encoders.encode(params.encoder, x,
-                           dataclasses.replace(config, coupling='step'))
+  # Spikes, also where the encoder hands on their mean.
+  encode = encoders.spikes if params.encoder.neuron else encoders.encode
+  spikes = encode(params.encoder, x, config)
   layers = []
-  steady = rate or params.encoder.neuron is None
+  steady = rate or params.encoder.neuron is None or config.encoder_steps > 0
   for layer, (seen, drive) in zip(params.layers, observed):
     steady = steady and (rate or not layer.neurons.present)
     if steady:

@@ -44,6 +44,7 @@ class ConversionConfig:
     granularity: one neuron for a 'layer' (scalar leaves), or one a 'unit'.
     encoding: of the input, 'direct' or 'spiking' (see `slstm.encoders`); the
       neurons of the latter are fitted to the identity.
+    encoder_steps: of a spiking encoder, see `types.Config`.
     surrogate: gradient of a spike, a key of `surrogate.SURROGATES`.
     width: width of that gradient in units of the threshold, > 0.
   """
@@ -54,6 +55,7 @@ class ConversionConfig:
   coupling: str = 'step'
   granularity: str = 'layer'
   encoding: str = 'direct'
+  encoder_steps: int = 0
   surrogate: str = 'triangle'
   width: float = 1.0
 
@@ -78,6 +80,7 @@ class ConversionConfig:
     return dataclasses.replace(config,
                                num_steps=self.num_steps,
                                coupling=self.coupling,
+                               encoder_steps=self.encoder_steps,
                                surrogate=self.surrogate,
                                width=self.width)
 
@@ -111,11 +114,16 @@ def convert(params: Params, calibration: Calibration,
 
   Raises:
     ValueError: naming the leaf, if params do not fit the calibration, already
-      have neurons, or have a value that is not finite.
+      have neurons, or have a value that is not finite; for encoder_steps
+      without a spiking encoder.
   """
   source = params
   if config.encoding == 'direct':  # an encoder that spikes already may stay
     source = params._replace(encoder=params.encoder._replace(neuron=None))
+    if config.encoder_steps and params.encoder.neuron is None:
+      raise ValueError('convert: encoder_steps is '
+                       f'{config.encoder_steps}, but the input stays analog; '
+                       "expected encoding='spiking', or 0 steps.")
   coverage.check_leaves(source, _template(params, calibration),
                         'convert: params against the calibration')
   layers, reports = [], []
@@ -132,8 +140,10 @@ def convert(params: Params, calibration: Calibration,
     reports.append(Sites(**{k: v[1] for k, v in made.items()}))
   encoder, encoder_report = params.encoder, None
   if config.encoding == 'spiking':
+    steps = config.encoder_steps or config.num_steps
     neuron, encoder_report = _fit(calibration.centres, True, calibration.input,
-                                  calibration, config)
+                                  calibration,
+                                  dataclasses.replace(config, num_steps=steps))
     encoder = encoder._replace(neuron=neuron)
   return Conversion(params._replace(encoder=encoder, layers=tuple(layers)),
                     config.apply_to(calibration.config), tuple(reports),

@@ -2,7 +2,8 @@
 
 All counts are means per sequence. N elements, T steps; an operand that is the
 same at all T steps (direct encoding, analog layers upon it, coupling 'rate')
-is used once an element: S = 1, else S = T. `nnz` counts the non-zeros of an
+is used once an element: S = 1, else S = T. A spiking encoder whose S steps all T
+share is an operand of spikes in N S steps. `nnz` counts the non-zeros of an
 operand over n, t and unit.
 
 Products, for an operand of F features and M outputs (4H, or K):
@@ -163,7 +164,7 @@ def _encoder(neuron: Neuron | None, seen: Activity, config: Config,
   work = _neuron(neuron, True, inputs, num_steps, _mean(nonzero, sequences))
   counts = EncoderCounts(work._replace(add=work.add + inputs),
                          _mean(nonzero, sequences * nonzero.size))
-  if config.coupling == 'rate':
+  if config.coupling == 'rate' and not config.encoder_steps:
     return counts, _Operand(nonzero[:, :1], False)
   return counts, _Operand(nonzero, activity.is_spikes(seen, neuron.amplitude))
 

@@ -1,10 +1,17 @@
 """Input encoding: direct (analog) or spiking.
 
-Both standardise first, (x - mean) / std, which at inference folds into W and b
-of the first layer. Direct encoding presents the analog value at every time
-step, so W x is computed once an element. Spiking encoding runs one ternary
-neuron a feature, which makes the first product accumulate-only at T times as
-many, sparse, operations (goes beyond Datta et al. 2022).
+Both standardise first, d = (x - mean) / std, which at inference folds into W
+and b of the first layer. Direct encoding presents the analog value at every
+time step, so W d is computed once an element. Spiking encoding runs one ternary
+neuron a feature under the drive d, so that the first product only accumulates
+(goes beyond Datta et al. 2022):
+
+  encoder_steps = 0      step t of the layers sees amplitude s_t, one spike at
+                         most, t = 1..T
+  encoder_steps = S > 0  all T steps see amplitude (s_1 + .. + s_S) / S, which
+                         is accumulated spike by spike, once an element
+
+With coupling 'rate' the layers have one step, which sees the mean in any case.
 """
 
 import jax
@@ -48,7 +55,7 @@ def encode(encoder: Encoder, x: Array, config: Config) -> Array:
     encoder: statistics and, for spiking encoding, the neuron. The statistics
       are data: no gradient flows into them.
     x: raw input, [N, B, D].
-    config: num_steps, coupling and the surrogate.
+    config: num_steps, encoder_steps, coupling and the surrogate.
 
   Returns:
     [N, 1, B, D], or [N, T, B, D] of amplitude times spikes.
@@ -56,6 +63,45 @@ def encode(encoder: Encoder, x: Array, config: Config) -> Array:
   Raises:
     ValueError: if x is not [N, B, D] with the encoder's D.
   """
+  if encoder.neuron is None:
+    return _standardise(encoder, x)[:, None]
+  if config.coupling == 'rate' or config.encoder_steps:
+    return neurons.staircase(encoder.neuron,
+                             _standardise(encoder, x)[:, None],
+                             _num_steps(config), True, config.surrogate,
+                             config.width)
+  return spikes(encoder, x, config)
+
+
+def spikes(encoder: Encoder, x: Array, config: Config) -> Array:
+  """What the first product accumulates, step by step.
+
+  Args:
+    encoder, x, config: as for `encode`; the encoder has a neuron.
+
+  Returns:
+    Amplitude times spikes, [N, S, B, D]; their mean over S is what `encode`
+    hands on if it hands on one value for all steps.
+
+  Raises:
+    ValueError: if x is not [N, B, D] with the encoder's D.
+  """
+  assert encoder.neuron is not None
+  d = _standardise(encoder, x)
+  train = neurons.spike_train(
+      encoder.neuron, jnp.broadcast_to(d, (_num_steps(config), *d.shape)), True,
+      config.surrogate, config.width)
+  return jnp.moveaxis(
+      neurons.align(encoder.neuron.amplitude, train) * train, 0, 1)
+
+
+def _num_steps(config: Config) -> int:
+  """Steps of a spiking encoder, S."""
+  return config.encoder_steps or config.num_steps
+
+
+def _standardise(encoder: Encoder, x: Array) -> Array:
+  """The drive d, [N, B, D]; raises ValueError if x does not fit."""
   if encoder.mean.ndim != 1 or encoder.std.shape != encoder.mean.shape:
     raise ValueError(
         f'encode: encoder.mean has shape {encoder.mean.shape}, encoder.std '
@@ -64,15 +110,4 @@ def encode(encoder: Encoder, x: Array, config: Config) -> Array:
     raise ValueError(f'encode: x has shape {x.shape}; expected [N, B, D] with '
                      f'D = {encoder.mean.shape[0]} features (time-major).')
   mean, std = jax.lax.stop_gradient((encoder.mean, encoder.std))
-  d = ((x - neurons.align(mean, x)) / neurons.align(std, x))[:, None]
-  neuron = encoder.neuron
-  if neuron is None:
-    return d
-  if config.coupling == 'rate':
-    return neurons.staircase(neuron, d, config.num_steps, True,
-                             config.surrogate, config.width)
-
-  spikes = neurons.spike_train(
-      neuron, jnp.broadcast_to(d[:, 0], (config.num_steps, *x.shape)), True,
-      config.surrogate, config.width)
-  return jnp.moveaxis(neurons.align(neuron.amplitude, spikes) * spikes, 0, 1)
+  return (x - neurons.align(mean, x)) / neurons.align(std, x)

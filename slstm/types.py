@@ -143,6 +143,8 @@ class Config:
     levels: Q, the quantisation levels of the 'quantised' family, >= 1.
     num_steps: T, SNN time steps an element; 1 for an ANN.
     coupling: how T steps share the cell state, 'step' or 'rate'.
+    encoder_steps: S, steps an element of a spiking encoder whose sum of spikes
+      all T steps share, >= 0; with 0 it takes T, one for each.
     surrogate: name of the gradient of a spike, see `slstm.surrogate`.
     width: width of that gradient in units of the threshold, > 0.
     pooling: what the read-out sees, any of 'last', 'mean', 'max' over n.
@@ -152,6 +154,7 @@ class Config:
   levels: int = 2
   num_steps: int = 1
   coupling: str = 'step'
+  encoder_steps: int = 0
   surrogate: str = 'triangle'
   width: float = 1.0
   pooling: tuple[str, ...] = ('last',)
@@ -162,10 +165,11 @@ class Config:
     check_choice('Config.coupling', self.coupling, ('step', 'rate'))
     check_positive('Config.slope', self.slope)
     check_positive('Config.width', self.width)
-    for name in ('levels', 'num_steps'):
+    for name, least in (('levels', 1), ('num_steps', 1), ('encoder_steps', 0)):
       value = getattr(self, name)
-      if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f'Config.{name} is {value!r}; expected an int >= 1.')
+      if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f'Config.{name} is {value!r}; expected an int >= '
+                         f'{least}.')
     if (not isinstance(self.pooling, tuple) or not self.pooling or
         len(set(self.pooling)) != len(self.pooling)):
       raise ValueError(f'Config.pooling is {self.pooling!r}; expected a tuple '

@@ -214,12 +214,16 @@ def test_a_spiking_encoder_stays():
 
 
 @pytest.mark.parametrize('granularity', ['layer', 'unit'])
-def test_a_spiking_encoder_follows_the_input(granularity):
+@pytest.mark.parametrize('encoder_steps', [0, 5])
+def test_a_spiking_encoder_follows_the_input(granularity, encoder_steps):
   params, x, calibration = _source()
   config = ConversionConfig(neuron='if', granularity=granularity)
   direct = convert(params, calibration, config)
   assert direct.encoder_report is None
-  config = dataclasses.replace(config, encoding='spiking', neuron='lif')
+  config = dataclasses.replace(config,
+                               encoding='spiking',
+                               encoder_steps=encoder_steps,
+                               neuron='lif')
   conversion = convert(params, calibration, config)
   made = conversion.params.encoder
   for leaf in jax.tree.leaves(made.neuron):
@@ -234,6 +238,13 @@ def test_a_spiking_encoder_follows_the_input(granularity):
   errors = conversion.encoder_report.errors
   assert error == pytest.approx(errors['chosen'].mse_fit, rel=0.05)
   assert error < 0.6 * errors['if_uniform'].mse_fit
+
+
+def test_steps_of_an_encoder_that_does_not_spike_are_refused():
+  params, _, calibration = _source()
+  config = ConversionConfig(encoder_steps=3)
+  with pytest.raises(ValueError, match='encoder_steps is 3.*stays analog'):
+    convert(params, calibration, config)
 
 
 def test_a_spiking_encoder_is_not_fitted_twice():

@@ -299,6 +299,14 @@ def test_spiking_encoder():
   rate = count(net, X, dataclasses.replace(CONFIG, coupling='rate'))
   assert rate.layers[0].input == Product(mac=32)
   assert rate.encoder == counts.encoder
+  # x = 1/4 spikes 0 1 0 0 in four steps, 1 and -1 in all, which T = 2 share.
+  shared = count(net, X, dataclasses.replace(CONFIG, encoder_steps=4))
+  assert shared.layers[0].input == Product(ac=(4 + 1 + 4) * 8)
+  assert shared.encoder.spike_rate == 9 / 16
+  # An analog layer upon it is the same at every t: U h once, of h_1.
+  analog = net._replace(layers=(hand_layer(),))
+  analog = count(analog, X, dataclasses.replace(CONFIG, encoder_steps=4))
+  assert analog.layers[0].recurrent == Product(mac=2 * 8)
 
 
 def test_one_level_source_is_credited_as_its_spiking_twin():
@@ -337,6 +345,10 @@ def test_a_single_element_has_no_recurrent_product():
 
 
 # --- A recount of random networks and of real data ----------------------------
+
+
+def encoder_steps(config):
+  return config.encoder_steps or config.num_steps
 
 
 def recount(params, config, x, encoded, result):
@@ -381,18 +393,23 @@ def recount(params, config, x, encoded, result):
   neuron = params.encoder.neuron
   operand, spiking = encoded, False
   if neuron is not None:
+    trains = np.zeros((num_elements, encoder_steps(config), batch, features))
     for n in range(num_elements):
       for b in range(batch):
         for j in range(features):
           total['encoder', 'add'] += 1
           d = (x[n, b, j] - params.encoder.mean[j]) / params.encoder.std[j]
           v, spikes = np.float32(neuron.v_0), []
-          for _ in range(config.num_steps):
+          for _ in range(encoder_steps(config)):
             v, s = oracle.lif_step(neuron, v, np.float32(d), True)
             spikes.append(s)
           neuron_work('encoder', neuron, 'x', True, spikes)
-    amplitude = np.broadcast_to(np.asarray(neuron.amplitude), (features,))
-    spiking = not rate and is_ternary(operand, amplitude)
+          trains[n, :, b, j] = spikes
+    if config.encoder_steps:
+      operand, spiking = trains, True
+    else:
+      amplitude = np.broadcast_to(np.asarray(neuron.amplitude), (features,))
+      spiking = not rate and is_ternary(operand, amplitude)
 
   for index, layer in enumerate(params.layers):
     output, drive, fired = (
@@ -478,7 +495,8 @@ def flatten(counts, num_elements, config, params):
   steps = num_elements * config.num_steps
   if counts.encoder.spike_rate:
     features = params.encoder.mean.size
-    flat['encoder', 'spikes x'] = counts.encoder.spike_rate * steps * features
+    trains = num_elements * encoder_steps(config) * features
+    flat['encoder', 'spikes x'] = counts.encoder.spike_rate * trains
   for index, layer in enumerate(counts.layers):
     put((index, 'input'), layer.input)
     put((index, 'recurrent'), layer.recurrent)
@@ -494,25 +512,36 @@ def flatten(counts, num_elements, config, params):
 
 
 CASES = [
-    # converted sites of each layer, encoder spikes, T, coupling, pooling
-    (('oc',), False, 1, 'step', ('last',)),
-    (('oc', 'oc'), False, 3, 'step', ('last', 'mean')),
-    (('ifgoc', 'ifgoc'), True, 2, 'step', ('last', 'max')),
-    (('h', 'oh'), True, 3, 'step', ('mean', 'max')),
-    (('ifgoch', 'igoc', 'foc'), False, 2, 'step', ('last',)),
-    (('ifg', 'go'), True, 2, 'step', ('last', 'mean', 'max')),
-    (('oc', 'ifgoc'), True, 2, 'rate', ('last', 'mean')),
-    (('ich', 'gh'), False, 2, 'rate', ('max',)),
+    # converted sites of each layer, encoder_steps or None for an analog input,
+    # T, coupling, pooling
+    (('oc',), None, 1, 'step', ('last',)),
+    (('oc', 'oc'), None, 3, 'step', ('last', 'mean')),
+    (('ifgoc', 'ifgoc'), 0, 2, 'step', ('last', 'max')),
+    (('h', 'oh'), 0, 3, 'step', ('mean', 'max')),
+    (('ifgoch', 'igoc', 'foc'), None, 2, 'step', ('last',)),
+    (('ifg', 'go'), 0, 2, 'step', ('last', 'mean', 'max')),
+    (('ifg', 'oc'), 4, 2, 'step', ('last', 'mean')),
+    (('oc', 'h'), 2, 3, 'step', ('last',)),
+    (('oc', 'ifgoc'), 0, 2, 'rate', ('last', 'mean')),
+    (('ich', 'gh'), None, 2, 'rate', ('max',)),
+    (('oc', 'gh'), 4, 2, 'rate', ('max',)),
 ]
 
 
-@pytest.mark.parametrize('sites, encoder, num_steps, coupling, pooling', CASES)
-def test_recount_of_the_oracle(sites, encoder, num_steps, coupling, pooling):
+@pytest.mark.parametrize('sites, encoding, num_steps, coupling, pooling', CASES)
+def test_recount_of_the_oracle(sites, encoding, num_steps, coupling, pooling):
   rng = np.random.default_rng(len(sites) + num_steps)
   layers = networks.dyadic_layers(rng, sites)
   # With this slope and T a power of two, every drive is exact.
-  config = Config('hard', 0.5, 2, num_steps, coupling, pooling=pooling)
-  neuron = networks.dyadic_neuron(rng, True, ()) if encoder else None
+  config = Config('hard',
+                  0.5,
+                  2,
+                  num_steps,
+                  coupling,
+                  encoding or 0,
+                  pooling=pooling)
+  spiking = encoding is not None
+  neuron = networks.dyadic_neuron(rng, True, ()) if spiking else None
   params = Params(
       Encoder(jnp.full((networks.FEATURES,), 0.5),
               jnp.full((networks.FEATURES,), 0.5), neuron), layers,

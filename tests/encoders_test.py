@@ -80,6 +80,21 @@ def test_spiking_encoding_agrees_with_the_oracle(coupling, num_steps, shape):
       np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize('coupling', ['step', 'rate'])
+@pytest.mark.parametrize('encoder_steps', [1, 3])
+def test_all_steps_share_what_encoder_steps_add_up_to(coupling, encoder_steps):
+  rng = np.random.default_rng(0)
+  encoder = dyadic_encoder(rng)
+  x = networks.grid(rng, (4, 2, D), 16, 0.125)
+  config = Config(num_steps=2, encoder_steps=encoder_steps, coupling=coupling)
+  y = encoders.encode(encoder, x, config)
+  assert y.shape == (4, 1, 2, D)
+  expected = oracle.encode(encoder, x, Config(num_steps=encoder_steps),
+                           np.float32)
+  np.testing.assert_allclose(y, expected.mean(1, keepdims=True), rtol=1e-6)
+  np.testing.assert_array_equal(encoders.spikes(encoder, x, config), expected)
+
+
 def test_the_mean_of_the_spikes_is_the_rate():
   rng = np.random.default_rng(0)
   encoder = dyadic_encoder(rng)

@@ -247,8 +247,9 @@ def encode(encoder, x, config, dtype):
   neuron = encoder.neuron
   if neuron is None:
     return d[:, None]
-  if config.coupling == 'rate':
-    return staircase(neuron, d, config.num_steps, True)[:, None]
+  if config.coupling == 'rate' or config.encoder_steps:
+    steps = config.encoder_steps or config.num_steps
+    return staircase(neuron, d, steps, True)[:, None]
   outputs = np.zeros(d.shape[:1] + (config.num_steps,) + d.shape[1:], dtype)
   for n, d_n in enumerate(d):
     v = initial_membrane(neuron, d_n)
