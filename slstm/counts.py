@@ -1,8 +1,8 @@
 """Counts the operations of an inference, from real activity on real data.
 
 All counts are means per sequence. N elements, T steps; an operand that is the
-same at all T steps (direct encoding, analog layers upon it, coupling 'rate')
-is used once an element: S = 1, else S = T. A spiking encoder whose S steps all T
+same at all T steps (direct encoding, analog layers upon it, coupling 'rate') is
+used once an element: S = 1, else S = T. A spiking encoder whose S steps all T
 share is an operand of spikes in N S steps. `nnz` counts the non-zeros of an
 operand over n, t and unit.
 

@@ -6,11 +6,12 @@ the surrogate gradient, in the unbounded coordinates of `slstm.optimiser`.
 `fit` is deterministic: the order of the examples and the dropout masks of an
 epoch depend on the seed and the epoch alone. Saving its `FitState` at the end
 of an epoch and continuing from it gives the parameters of an undisturbed run,
-bit by bit on one machine.
+bit by bit on one machine with the same number of devices, which share every
+batch (`slstm.parallel`).
 """
 
 import functools
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ import numpy as np
 import optax
 
 from slstm import model
+from slstm import parallel
 from slstm import types
 from slstm.optimiser import constrain
 from slstm.optimiser import optimiser
@@ -182,12 +184,16 @@ def evaluate(params: Params,
   Raises:
     ValueError: if the set is empty or does not fit the model.
   """
-  logits = np.concatenate([
-      predict(params, np.swapaxes(x, 0, 1), config, executor)
-      for x in batches(data.x, batch_size)
-  ])
-  accuracy = float(np.mean(np.argmax(logits, -1) == data.y))
-  losses = cross_entropy(jnp.asarray(logits), jnp.asarray(data.y), 0.0)
+  logits = []
+  for x in batches(data.x, batch_size):
+    place = parallel.placement(len(x))
+    logits.append(
+        np.asarray(
+            predict(place.everywhere(params),
+                    place.split(np.swapaxes(x, 0, 1), 1), config, executor)))
+  outputs = np.concatenate(logits)
+  accuracy = float(np.mean(np.argmax(outputs, -1) == data.y))
+  losses = cross_entropy(jnp.asarray(outputs), jnp.asarray(data.y), 0.0)
   return accuracy, float(jnp.mean(losses))
 
 
@@ -224,7 +230,8 @@ def fit(
     train_config: TrainConfig,
     augment: Augment | None = None,
     teacher: Teacher | None = None,
-    on_step: Callable[[int, float], None] = lambda step, value: None
+    on_step: Callable[[int, float], None] = lambda step, value: None,
+    devices: Sequence[jax.Device] | None = None
 ) -> Iterator[tuple[FitState, dict[str, float]]]:
   """Trains from `state` on; yields (state, metrics) after every epoch.
 
@@ -237,6 +244,7 @@ def fit(
     augment: maps (key, x [N, B, D]) to the x that is trained on.
     teacher: whose probabilities have a share of `distillation` in the targets.
     on_step: called with the number of finished steps and the loss.
+    devices: share every batch, as many as divide it; by default all.
 
   Yields:
     The state to save, and the epoch's training loss, validation accuracy and
@@ -251,10 +259,14 @@ def fit(
         f'fit: distillation is {train_config.distillation} '
         f'{"with" if teacher else "without"} a teacher; expected both or none.')
   size = train_config.batch_size
+  place = parallel.placement(size, devices)
+  taught_by = (place.everywhere(teacher.params),
+               teacher.config) if teacher else ()
   per_epoch = len(train.y) // size
   total = per_epoch * train_config.epochs
   for epoch in range(int(state.epoch), train_config.epochs):
-    moving = jax.tree.map(jnp.copy, (state.raw, state.average, state.opt_state))
+    moving = place.everywhere(
+        jax.tree.map(jnp.copy, (state.raw, state.average, state.opt_state)))
     epoch_key = jax.random.fold_in(jax.random.key(train_config.seed), epoch)
     order_key, noise_key = jax.random.split(epoch_key)
     order = np.asarray(jax.random.permutation(order_key, len(train.y)))
@@ -262,17 +274,18 @@ def fit(
     for index in range(per_epoch):
       rows = order[index * size:(index + 1) * size]
       step = epoch * per_epoch + index + 1
-      moving, value = train_step(
-          moving, (np.swapaxes(train.x[rows], 0, 1), train.y[rows]),
-          jax.random.fold_in(noise_key, index), jnp.asarray(step), config,
-          train_config, total, augment, *(teacher or ()))
+      moving, value = train_step(moving, (place.split(
+          np.swapaxes(train.x[rows], 0, 1), 1), place.split(train.y[rows], 0)),
+                                 jax.random.fold_in(noise_key, index),
+                                 jnp.asarray(step), config, train_config, total,
+                                 augment, *taught_by)
       losses.append(float(value))
       if not np.isfinite(losses[-1]):
         raise FloatingPointError(
             f'fit: the loss of step {step} is {losses[-1]}; lower the learning '
             'rate or check the inputs.')
       on_step(step, losses[-1])
-    raw, average, opt_state = moving
+    raw, average, opt_state = jax.tree.map(jnp.asarray, jax.device_get(moving))
     params = constrain(average)
     accuracy, validation_loss = evaluate(params, validation, config)
     if accuracy > state.best_accuracy:

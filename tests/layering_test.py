@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RANKS = {
     'types': 0,
     'activations': 1,
+    'parallel': 1,
     'coverage': 1,
     'surrogate': 1,
     'neurons': 2,

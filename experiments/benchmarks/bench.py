@@ -22,9 +22,9 @@ from experiments import workdir
 LSTM, SNN, FLOOR = 'LSTM', 'SNN', 'floor'
 
 # What a user may have set that moves the times.
-_VARIABLES = ('XLA_FLAGS', 'MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_',
-              'MALLOC_TOP_PAD_', 'MALLOC_ARENA_MAX', 'GLIBC_TUNABLES',
-              'LD_PRELOAD', 'OMP_NUM_THREADS')
+_VARIABLES = ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES', 'MALLOC_MMAP_THRESHOLD_',
+              'MALLOC_TRIM_THRESHOLD_', 'MALLOC_TOP_PAD_', 'MALLOC_ARENA_MAX',
+              'GLIBC_TUNABLES', 'LD_PRELOAD', 'OMP_NUM_THREADS')
 _PACKAGES = ('jaxlib', 'flax', 'torch', 'snntorch', 'spikingjelly', 'norse')
 
 K = TypeVar('K', bound=Hashable)

@@ -19,6 +19,7 @@ from experiments.benchmarks.bench import Shape
 from experiments.benchmarks.bench import Subject
 import slstm
 from slstm import optimiser
+from slstm import parallel
 from slstm import train
 from slstm.types import Config, Params
 
@@ -88,8 +89,10 @@ def spike_rate(params: Params, config: Config, shape: Shape) -> float:
 
 def _inference(params: Params, config: Config, shape: Shape,
                executor: str) -> Subject:
-  x = jnp.asarray(inputs(shape))
-  return compiled(train.predict, (params, x), (config, executor))
+  place = parallel.placement(shape.batch)
+  x = place.split(jnp.asarray(inputs(shape)), 1)
+  return compiled(train.predict, (place.everywhere(params), x),
+                  (config, executor))
 
 
 def training_step(params: Params, config: Config, shape: Shape,
@@ -100,9 +103,12 @@ def training_step(params: Params, config: Config, shape: Shape,
                              executor=executor)
   raw = optimiser.unconstrain(params)
   moving = (raw, raw, optimiser.optimiser(chosen, _STEPS).init(raw))
-  rest = ((jnp.asarray(inputs(shape)), jnp.asarray(labels(shape))),
-          jax.random.key(1), jnp.asarray(1))
-  return compiled(train.train_step, (moving, *rest), (config, chosen, _STEPS),
+  place = parallel.placement(shape.batch)
+  batch = (place.split(jnp.asarray(inputs(shape)),
+                       1), place.split(jnp.asarray(labels(shape)), 0))
+  rest = (batch, *place.everywhere((jax.random.key(1), jnp.asarray(1))))
+  return compiled(train.train_step, (place.everywhere(moving), *rest),
+                  (config, chosen, _STEPS),
                   donated=True)
 
 
@@ -158,9 +164,14 @@ def floor(shape: Shape, steps: Sequence[int],
         (orthogonal(key, (fan_in, 4 * shape.hidden)), jnp.concatenate(gates,
                                                                       1)))
     fan_in = shape.hidden
-  x = jnp.asarray(inputs(shape))
+  place = parallel.placement(shape.batch)
+  weights = place.everywhere(weights)
+  x = place.split(jnp.asarray(inputs(shape)), 1)
   h_0 = {
-      t: jax.random.normal(jax.random.key(1), (t * shape.batch, shape.hidden))
+      t:
+          place.split(
+              jax.random.normal(jax.random.key(1),
+                                (t * shape.batch, shape.hidden)), 0)
       for t in steps
   }
   return {
@@ -209,8 +220,8 @@ def _gradient_products(weights: list, x: jax.Array, h_0: jax.Array) -> Any:
     inputs_n, _, h = forward[index]
     dz = _backward_chain(u, h_0, x.shape[0])
     below = dz @ w.T if index else None
-    # All t share the first input, and their dz add up.
-    dz_w = dz.reshape(len(dz), -1, inputs_n.shape[1], dz.shape[2]).sum(1)
+    # All t of a sequence share the first input, and their dz add up.
+    dz_w = dz.reshape(len(dz), inputs_n.shape[1], -1, dz.shape[2]).sum(2)
     gradients.append((jnp.einsum('nbd,nbk->dk', inputs_n,
                                  dz_w), jnp.einsum('nbh,nbk->hk', h,
                                                    dz), below))

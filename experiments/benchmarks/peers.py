@@ -23,6 +23,7 @@ from experiments.benchmarks import bench_models
 from experiments.benchmarks.bench import Key
 from experiments.benchmarks.bench import Shape
 from experiments.benchmarks.bench import Subject
+from slstm import parallel
 
 
 class Peer(NamedTuple):
@@ -95,10 +96,12 @@ def _nnx(shape: Shape, training: bool) -> Subject:
 def _of_jax(apply: Callable, params: Any, shape: Shape,
             training: bool) -> Subject:
   """The inference or training step of logits = apply(params, x)."""
-  x = jnp.asarray(bench_models.inputs(shape))
+  place = parallel.placement(shape.batch)
+  params = place.everywhere(params)
+  x = place.split(jnp.asarray(bench_models.inputs(shape)), 1)
   if not training:
     return bench_models.compiled(jax.jit(apply), (params, x))
-  y = jnp.asarray(bench_models.labels(shape))
+  y = place.split(jnp.asarray(bench_models.labels(shape)), 0)
   adam = optax.adam(bench_models.LEARNING_RATE)
 
   def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -111,9 +114,10 @@ def _of_jax(apply: Callable, params: Any, shape: Shape,
     updates, state = adam.update(gradient, state, params)
     return (optax.apply_updates(params, updates), state), value
 
-  return bench_models.compiled(jax.jit(step, donate_argnums=0),
-                               ((params, adam.init(params)), x, y),
-                               donated=True)
+  return bench_models.compiled(
+      jax.jit(step, donate_argnums=0),
+      ((params, place.everywhere(adam.init(params))), x, y),
+      donated=True)
 
 
 def _of_torch(

@@ -1,0 +1,50 @@
+"""Data parallelism: the devices share a batch.
+
+A jitted function is compiled for where its arguments lie: with the parameters
+on every device and a batch split along B, each device does its part of the
+batch, and gradients are added up across devices. A CPU with
+`--xla_force_host_platform_device_count=2` in XLA_FLAGS is two devices, which
+keeps two cores busy where XLA runs an operation on one.
+"""
+
+import math
+from typing import Any, NamedTuple, Sequence
+
+import jax
+from jax import sharding
+import numpy as np
+
+_BATCH = 'batch'
+
+
+class Placement(NamedTuple):
+  """Where arrays go; None where there is one device, and nothing to do."""
+  mesh: sharding.Mesh | None
+
+  def everywhere(self, tree: Any) -> Any:
+    """Puts a copy of every leaf on each device."""
+    return self._put(tree, sharding.PartitionSpec())
+
+  def split(self, array: Any, axis: int) -> Any:
+    """Gives each device its part of an array along an axis."""
+    return self._put(array, sharding.PartitionSpec(*[None] * axis, _BATCH))
+
+  def _put(self, tree: Any, spec: sharding.PartitionSpec) -> Any:
+    if self.mesh is None:
+      return tree
+    return jax.device_put(tree, sharding.NamedSharding(self.mesh, spec))
+
+
+def placement(batch_size: int,
+              devices: Sequence[jax.Device] | None = None) -> Placement:
+  """Shares batches among as many devices as divide them evenly.
+
+  Args:
+    batch_size: B, >= 1.
+    devices: to choose from, by default all of this process.
+  """
+  devices = jax.local_devices() if devices is None else devices
+  count = math.gcd(batch_size, len(devices))
+  if count == 1:
+    return Placement(None)
+  return Placement(sharding.Mesh(np.asarray(devices[:count]), (_BATCH,)))

@@ -1,0 +1,76 @@
+"""Data parallelism: devices that share a batch compute what one does."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slstm import neurons
+from slstm import parallel
+from slstm import train
+from slstm.types import Sites
+from tests import train_test
+
+
+def noisy(key, x):
+  return x + 0.1 * jax.random.normal(key, x.shape)
+
+
+@pytest.mark.parametrize('spiking', [False, True])
+def test_a_training_on_two_devices_is_that_on_one(spiking):
+  params, config = train_test.source(), train_test.CONFIG
+  recipe = dataclasses.replace(train_test.FAST, epochs=2, dropout=0.2)
+  teacher = None
+  if spiking:
+    teacher = train.Teacher(params, config)
+    recipe = dataclasses.replace(recipe, distillation=0.5)
+    config = dataclasses.replace(config, num_steps=2)
+    made = Sites(o=neurons.integrate_and_fire(False),
+                 c=neurons.integrate_and_fire(True))
+    params = params._replace(layers=tuple(
+        layer._replace(neurons=made) for layer in params.layers))
+  one, two = (train_test.all_epochs(params,
+                                    config,
+                                    recipe,
+                                    augment=noisy,
+                                    teacher=teacher,
+                                    devices=jax.devices()[:count])
+              for count in (1, 2))
+  for (state, metrics), (other_state, other_metrics) in zip(one, two):
+    assert metrics == pytest.approx(other_metrics, rel=1e-4)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        state.raw, other_state.raw)
+
+
+def test_an_odd_set_is_evaluated_on_all_devices():
+  params, data = train_test.source(), train_test.toy(37)
+  whole = train.evaluate(params, data, train_test.CONFIG, batch_size=37)
+  parts = train.evaluate(params, data, train_test.CONFIG, batch_size=16)
+  assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_batch_is_split_and_parameters_are_everywhere():
+  devices = jax.devices()
+  assert len(devices) == 2, 'tests/conftest.py asks for two'
+  place = parallel.placement(6)
+  x = place.split(jnp.arange(12.0).reshape(2, 6), 1)
+  for shard, expected in zip(x.addressable_shards, ([0, 1, 2], [3, 4, 5])):
+    np.testing.assert_array_equal(shard.data[0], expected)
+  tree = place.everywhere({'a': jnp.ones(3)})
+  assert tree['a'].sharding.is_fully_replicated
+  assert tree['a'].devices() == set(devices)
+
+
+def test_a_batch_that_devices_do_not_divide_stays_whole():
+  x = np.ones((2, 7))
+  assert parallel.placement(7).split(x, 1) is x
+  assert parallel.placement(6, jax.devices()[:1]).everywhere(x) is x
+
+
+def test_what_a_training_yields_is_on_one_device():
+  state, _ = train_test.all_epochs(train_test.source())[-1]
+  for leaf in jax.tree.leaves(state):
+    assert len(leaf.devices()) == 1
