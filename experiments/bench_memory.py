@@ -5,15 +5,17 @@ r"""Prints the memory that a training step of the SNN is planned to take.
 The step is compiled and not run, so that shapes which do not fit this machine
 can be asked for. With --run a step is taken, too, and the last column has the
 most that this process has held until then. Memory is in GB, and in floats for
-each entry of all h, N T B H L.
+each entry of all h, N T B H L, over all devices.
 """
 
+import math
 import sys
 from typing import Sequence
 
 from absl import app
 from absl import flags
 from absl import logging
+import jax
 import rich
 
 from experiments.benchmarks import bench_main
@@ -44,6 +46,8 @@ def planned(shape: Shape, steps: Sequence[int], executors: Sequence[str],
     for executor in executors:
       subject = bench_models.training_step(params, config, shape, executor)
       size = subject.peak_bytes
+      if size is not None:
+        size *= math.gcd(shape.batch, jax.local_device_count())
       rows.append((executor, str(config.num_steps),
                    tables.NONE if size is None else f'{size / 1e9:.2f}',
                    tables.NONE if size is None else f'{size / 4 / entries:.1f}',

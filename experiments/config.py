@@ -10,8 +10,9 @@ from typing import Any, Mapping
 from absl import flags
 
 from slstm.convert import ConversionConfig
+from slstm.executor import EXECUTORS
 from slstm.optimiser import TrainConfig
-from slstm.types import Config
+from slstm.types import check_choice, Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +133,17 @@ class Experiment:
                             encoder_steps=self.encoder_steps,
                             surrogate=self.surrogate,
                             width=self.width)
+
+  def check(self) -> None:
+    """Raises ValueError, naming the field, if no stage could run this."""
+    self.model()
+    self.conversion()
+    for spiking in False, True:
+      self.training(spiking)
+    check_choice('--executor', self.executor, tuple(EXECUTORS))
+    if self.encoder_steps and self.encoding == 'direct':
+      raise ValueError(f'--encoder_steps={self.encoder_steps} needs '
+                       '--encoding=spiking.')
 
   def training(self, spiking: bool) -> TrainConfig:
     """How the source LSTM or the SNN is trained."""

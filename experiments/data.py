@@ -4,11 +4,11 @@ import hashlib
 import os
 import pathlib
 from typing import NamedTuple
-import zipfile
 
 import numpy as np
 
 from experiments import download
+from experiments import files
 from experiments.config import Experiment
 from slstm.train import Data
 from slstm.types import check_choice
@@ -168,12 +168,7 @@ def _npz(experiment: Experiment) -> DataSet:
     raise FileNotFoundError(
         f'--data={experiment.data}: no such file; expected an .npz with arrays '
         'x [examples, N, D] and y [examples].')
-  try:
-    with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
-      stored = {name: arrays[name] for name in arrays.files}
-  except (ValueError, OSError, zipfile.BadZipFile) as error:
-    raise ValueError(f'--data={path} cannot be read as .npz: {error}. It was '
-                     'left as it is.') from error
+  stored = files.read_npz(path)
   missing = {'x', 'y'} - set(stored)
   unknown = set(stored) - {'x', 'y', 'split'}
   if missing or unknown:

@@ -30,9 +30,10 @@ def main(run: Run) -> None:
       raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
     try:
       experiment = config_lib.from_flags(PRESETS)
+      experiment.check()
       run(experiment, data_lib.load(experiment),
           pathlib.Path(flags.FLAGS.work_dir))
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
       sys.exit(f'error: {error}')
 
   app.run(start)

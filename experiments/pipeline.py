@@ -35,6 +35,8 @@ def run(experiment: Experiment, dataset: data_lib.DataSet,
   if not set(tuned) <= set(converted):
     raise ValueError(f'--tuned_steps={tuned} are not all among '
                      f'--converted_steps={converted}.')
+  for num_steps in converted:
+    dataclasses.replace(experiment, num_steps=num_steps).check()
   families = tuple(dict.fromkeys(('standard', experiment.family)))
   names = (*families, *(f'converted_T{num_steps}' for num_steps in converted),
            *(f'tuned_T{num_steps}' for num_steps in tuned))

@@ -1,11 +1,10 @@
 """How a report's figures came to be: config, seed, commit, data, command."""
 
-import dataclasses
-import json
 import shlex
 from typing import Any
 
 from experiments import reference
+from experiments import workdir
 from experiments.presets import PRESETS
 from experiments.reporting.results import Entry
 from experiments.reporting.results import Results
@@ -53,7 +52,8 @@ def commits(results: Results) -> list[str]:
   """Every commit, and the stages that it made where there are several."""
   found: dict[str, list[str]] = {}
   for stage in results.stages:
-    found.setdefault(stage.config['commit'], []).append(stage.folder.name)
+    made_at = '`, then `'.join(workdir.commits(stage.config))
+    found.setdefault(made_at, []).append(stage.folder.name)
   return [
       f'`{commit}`' + ('' if len(found) == 1 else f' ({", ".join(names)})')
       for commit, names in found.items()
@@ -115,9 +115,9 @@ def _stage_command(results: Results, entry: Entry, stage: Stage, work_dir: str,
   arguments = flags(experiment, seed)
   if source:
     arguments.append(f'--source={work_dir}/{source}')
-  teacher = results.origin(entry)
   if stage.config['stage'] == 'train_snn' and experiment['distillation']:
-    name = teacher.name if teacher else 'LSTM'
+    origin = results.origin(entry)  # older runs did not write the teacher down
+    name = stage.config.get('teacher') or (origin.name if origin else 'LSTM')
     arguments.append(f'--teacher={work_dir}/{name}')
   arguments.append(f'--work_dir={work_dir}/{stage.folder.name}')
   return _command(stage.config['stage'], arguments)
@@ -138,7 +138,7 @@ def flags(experiment: dict[str, Any], seed: str | None = None) -> list[str]:
     experiment = {**experiment, 'seed': seed}
   best: list[str] | None = None
   for name, preset in PRESETS.items():
-    fields = json.loads(json.dumps(dataclasses.asdict(preset)))
+    fields = workdir.fields(preset)
     found = [f'--preset={name}'] + [
         f'--{field}={_text(value)}' for field, value in experiment.items()
         if fields.get(field) != value

@@ -14,6 +14,7 @@ from absl import app
 from absl import flags
 
 from experiments import files
+from experiments import workdir
 from experiments.reporting import results as results_lib
 from experiments.reporting import summary
 from experiments.reporting.results import Results
@@ -67,11 +68,15 @@ def _check(results: Results, folder: Path, allow_dirty: bool) -> None:
     raise ValueError(f'--results={folder}: expected <row>/seed{seed}, for '
                      f'{results.folder} is a run of that seed.')
   for stage in results.stages:
-    commit = stage.config['commit']
-    if not allow_dirty and (commit == 'unknown' or commit.endswith('-dirty')):
-      raise ValueError(
-          f'{stage.folder} was made at commit {commit}: nobody can check out '
-          'that code. Run it anew from a commit, or give --allow_dirty.')
+    if stage.config['experiment']['seed'] != seed:
+      raise ValueError(f'{stage.folder} is of seed '
+                       f'{stage.config["experiment"]["seed"]}, the source LSTM '
+                       f'of seed {seed}; expected one seed.')
+    for commit in workdir.commits(stage.config):
+      if not allow_dirty and (commit == 'unknown' or commit.endswith('-dirty')):
+        raise ValueError(
+            f'{stage.folder} was made at commit {commit}: nobody can check out '
+            'that code. Run it anew from a commit, or give --allow_dirty.')
 
 
 def _main(argv: list[str]) -> None:

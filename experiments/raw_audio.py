@@ -30,8 +30,6 @@ from third_party.speech_commands import data as speech_commands
 
 SAME = 0.95  # correlation above which two clips are taken for one recording
 
-flags.DEFINE_string('data', None, 'Folder of speech_commands.')
-
 
 def predictions(spotter: spot.Spotter, values: np.ndarray) -> np.ndarray:
   """The class of each clip [clips, 98, 40]."""
@@ -79,6 +77,8 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  flags.DEFINE_string('data', None, 'Folder of speech_commands.')
+  flags.DEFINE_string('model', str(spot.RELEASED), 'Work directory of a model.')
   logging.set_verbosity(logging.WARNING)
   flags.mark_flag_as_required('data')
   app.run(main)

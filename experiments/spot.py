@@ -31,15 +31,8 @@ from slstm import train
 from third_party.speech_commands import data as speech_commands
 from third_party.speech_commands import frontend
 
-RELEASED = pathlib.Path('results/models/gsc')
+RELEASED = pathlib.Path(__file__).parents[1] / 'results' / 'models' / 'gsc'
 SECONDS_A_FRAME = 0.01
-
-flags.DEFINE_list('audio', None, 'WAV or FLAC files.')
-flags.DEFINE_string('model', str(RELEASED), 'Work directory of the model.')
-flags.DEFINE_float('hop', 0.25, 'Seconds from one window to the next.')
-flags.DEFINE_float(
-    'threshold', 0.0,
-    'Of a file with several windows print those with a keyword of that score.')
 
 
 class Heard(NamedTuple):
@@ -72,7 +65,7 @@ def load(folder: pathlib.Path) -> Spotter:
   Raises:
     FileNotFoundError, ValueError: there is no such model; names the folder.
   """
-  experiment = workdir.read_json(folder / 'config.json')['experiment']
+  experiment = workdir.read_config(folder)['experiment']
   if experiment['dataset'] != 'speech_commands':
     raise ValueError(f'--model={folder} was trained on {experiment["dataset"]};'
                      ' expected a model of speech_commands.')
@@ -160,6 +153,13 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  flags.DEFINE_list('audio', None, 'WAV or FLAC files.')
+  flags.DEFINE_string('model', str(RELEASED), 'Work directory of the model.')
+  flags.DEFINE_float('hop', 0.25, 'Seconds from one window to the next.')
+  flags.DEFINE_float(
+      'threshold', 0.0,
+      'Of a file with several windows print those with a keyword of that score.'
+  )
   flags.mark_flag_as_required('audio')
   logging.set_verbosity(logging.WARNING)
   app.run(main)

@@ -26,6 +26,12 @@ from slstm import train
 
 Path = pathlib.Path
 
+# Fields that a model has from the stage that made it.
+_OF_LSTM = ('dataset', 'order', 'frames', 'hidden', 'family', 'pooling')
+_OF_FAMILY = {'hard': ('slope',), 'quantised': ('slope', 'levels')}
+_OF_SNN = ('sites', 'neuron', 'shift', 'granularity', 'encoding',
+           'encoder_steps', 'coupling', 'num_steps', 'surrogate', 'width')
+
 
 def train_ann(experiment: Experiment, dataset: data_lib.DataSet,
               work_dir: Path) -> None:
@@ -47,9 +53,9 @@ def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
             work_dir: Path) -> None:
   """Converts a source LSTM; writes the SNN and the report of the fits."""
   digest = data_lib.digest(dataset)
+  params, config = _load(source, experiment, digest)
   if workdir.begin(work_dir, 'convert', source, experiment, digest):
     return
-  params, config = checkpoint.load_model(source / 'model')
   calibration = slstm.calibrate(params, calibration_inputs(experiment, dataset),
                                 config)
   conversion = slstm.convert(params, calibration, experiment.conversion())
@@ -86,9 +92,9 @@ def train_snn(experiment: Experiment,
     teacher: work directory of the LSTM to distil from, if the experiment does.
   """
   digest = data_lib.digest(dataset)
-  if workdir.begin(work_dir, 'train_snn', source, experiment, digest):
+  params, config = _load(source, experiment, digest)
+  if workdir.begin(work_dir, 'train_snn', source, experiment, digest, teacher):
     return
-  params, config = checkpoint.load_model(source / 'model')
   taught_by = None
   if experiment.distillation:
     if teacher is None:
@@ -103,9 +109,9 @@ def evaluate(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
              work_dir: Path) -> None:
   """Measures a model on the test set: accuracy, operations, energy, spikes."""
   digest = data_lib.digest(dataset)
+  params, config = _load(source, experiment, digest)
   if workdir.begin(work_dir, 'evaluate', source, experiment, digest):
     return
-  params, config = checkpoint.load_model(source / 'model')
   accuracy, loss = train.evaluate(params, dataset.test, config)
   counts = slstm.count_operations(params, time_major(dataset.test.x), config)
   if any(layer.neurons.present for layer in params.layers):
@@ -171,6 +177,33 @@ def _train(params: slstm.Params,
       'validation_accuracy': float(state.best_accuracy),
       'history': history,
   })
+
+
+def _load(source: Path, experiment: Experiment,
+          digest: str) -> tuple[slstm.Params, slstm.Config]:
+  """Reads the model that a stage goes on from.
+
+  Raises:
+    FileNotFoundError: if there is none.
+    ValueError: naming the flags, if it is not the experiment's.
+  """
+  made = workdir.read_config(source)
+  fields = [*_OF_LSTM, *_OF_FAMILY.get(experiment.family, ())]
+  if made['stage'] != 'train_ann':
+    fields += _OF_SNN
+  asked = workdir.fields(experiment)
+  different = [
+      f'--{name} is {asked[name]} and was {made["experiment"][name]}'
+      for name in fields
+      if asked[name] != made['experiment'][name]
+  ]
+  if made['data_digest'] != digest:
+    different.append('the data are others (data_digest in config.json)')
+  if different:
+    raise ValueError(f'{source} holds a model of another experiment: '
+                     f'{"; ".join(different)}. Give the flags that it was made '
+                     'with, or another --source.')
+  return checkpoint.load_model(source / 'model')
 
 
 def _write_model(work_dir: Path, params: slstm.Params,

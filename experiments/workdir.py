@@ -1,6 +1,7 @@
 """Work directories: one stage of an experiment each, written once.
 
-  config.json    stage, source, every field of the experiment, data, commit
+  config.json    stage, source, teacher, every field of the experiment, data,
+                 commit, and those at which it went on after it was killed
   model/         the stage's model, if it makes one
   metrics.json   its results; written last, so it marks a finished stage
 """
@@ -14,11 +15,15 @@ from typing import Any
 from experiments import files
 from experiments.config import Experiment
 
-_IDENTITY = ('stage', 'source', 'experiment', 'data_digest')
+_IDENTITY = ('stage', 'source', 'teacher', 'data_digest')
 
 
-def begin(work_dir: pathlib.Path, stage: str, source: pathlib.Path | None,
-          experiment: Experiment, data_digest: str) -> bool:
+def begin(work_dir: pathlib.Path,
+          stage: str,
+          source: pathlib.Path | None,
+          experiment: Experiment,
+          data_digest: str,
+          teacher: pathlib.Path | None = None) -> bool:
   """Opens a stage's work directory.
 
   Args:
@@ -27,6 +32,7 @@ def begin(work_dir: pathlib.Path, stage: str, source: pathlib.Path | None,
     source: the work directory that the stage reads, if any.
     experiment: resolved config.
     data_digest: of the data set.
+    teacher: another work directory that it reads, if any.
 
   Returns:
     True if the stage has been finished there already.
@@ -34,32 +40,61 @@ def begin(work_dir: pathlib.Path, stage: str, source: pathlib.Path | None,
   Raises:
     ValueError: if the directory belongs to another stage or experiment.
   """
-  config = {
+  config: dict[str, Any] = {
       'stage': stage,
       'source': source.name if source else None,
-      'experiment': json.loads(json.dumps(dataclasses.asdict(experiment))),
+      'teacher': teacher.name if teacher else None,
+      'experiment': fields(experiment),
       'data_digest': data_digest,
       'commit': commit(),
   }
   path = work_dir / 'config.json'
   if path.exists():
-    found = read_json(path)
-    different = [key for key in _IDENTITY if found.get(key) != config[key]]
-    if 'experiment' in different and isinstance(found['experiment'], dict):
-      different.remove('experiment')
-      # A field that an older commit did not know has its default there.
-      defaults = dataclasses.asdict(Experiment())
-      different += sorted(name for name, value in config['experiment'].items()
-                          if json.loads(
-                              json.dumps(found['experiment'].get(
-                                  name, defaults[name]))) != value)
+    found = read_config(work_dir)
+    different = [
+        key for key in _IDENTITY if found.get(key, config[key]) != config[key]
+    ]
+    different += sorted(name for name, value in config['experiment'].items()
+                        if found['experiment'][name] != value)
     if different:
       raise ValueError(
           f'{work_dir} holds another run, different in {", ".join(different)}; '
           'choose another --work_dir, or remove that one. Nothing was changed.')
   else:
-    write_json(path, config)
-  return (work_dir / 'metrics.json').exists()
+    found = config
+  finished = (work_dir / 'metrics.json').exists()
+  if not finished and config['commit'] not in commits(found):
+    found['resumed_at'] = [*found.get('resumed_at', ()), config['commit']]
+  if not finished:
+    write_json(path, found)
+  return finished
+
+
+def read_config(work_dir: pathlib.Path) -> dict[str, Any]:
+  """Reads the config.json of a stage, with every field of today's experiment.
+
+  Raises:
+    FileNotFoundError: if it is absent.
+    ValueError: if it is corrupt, or not that of a stage.
+  """
+  path = work_dir / 'config.json'
+  config = read_json(path)
+  for key in ('stage', 'source', 'experiment', 'data_digest', 'commit'):
+    if key not in config:
+      raise ValueError(f'{path} has no entry {key}; it is not that of a stage.')
+  # A field that an older commit did not know has its default there.
+  config['experiment'] = {**fields(Experiment()), **config['experiment']}
+  return config
+
+
+def commits(config: dict[str, Any]) -> list[str]:
+  """All commits whose code made a stage, by its config.json."""
+  return [config['commit'], *config.get('resumed_at', ())]
+
+
+def fields(experiment: Experiment) -> dict[str, Any]:
+  """Every field of an experiment, as JSON has it."""
+  return json.loads(json.dumps(dataclasses.asdict(experiment)))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

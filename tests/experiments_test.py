@@ -73,6 +73,13 @@ def test_every_binary_in_turn(npz, tmp_path):
   assert params.layers[0].neurons.present == ('o', 'c')
   result = metrics(tmp_path / 'tuned_T2_test')
   assert 0 <= result['test_accuracy'] <= 1
+  # Flags that a model was not made with are not written beside its figures.
+  for flags in (('--num_steps=4',), ('--num_steps=2', '--hidden=7')):
+    status, printed = call('evaluate', *mine, *flags,
+                           f'--source={tmp_path / "tuned_T2"}',
+                           f'--work_dir={tmp_path / "other"}')
+    assert status == 1 and 'a model of another experiment' in printed
+    assert flags[-1].split('=')[0] + ' is ' in printed
   config = json.loads((tmp_path / 'tuned_T2' / 'config.json').read_text())
   assert config['experiment']['num_steps'] == 2
   assert config['source'] == 'converted_T2'
@@ -149,9 +156,35 @@ def test_killed_training_ends_in_the_same_parameters(npz, tmp_path):
     np.testing.assert_array_equal(found[name], value)
 
 
+def test_a_stage_remembers_who_made_it(tmp_path, monkeypatch):
+  arguments = (tmp_path, 'train_snn', tmp_path / 'converted', Experiment())
+  teacher = tmp_path / 'standard'
+  for commit in ('a', 'b-dirty', 'a'):
+    monkeypatch.setattr(workdir, 'commit', lambda commit=commit: commit)
+    assert not workdir.begin(*arguments, '5a', teacher)
+  workdir.write_json(tmp_path / 'metrics.json', {})
+  monkeypatch.setattr(workdir, 'commit', lambda: 'c')
+  assert workdir.begin(*arguments, '5a', teacher)
+  assert workdir.commits(workdir.read_config(tmp_path)) == ['a', 'b-dirty']
+  with pytest.raises(ValueError, match='different in teacher'):
+    workdir.begin(*arguments, '5a', tmp_path / 'hard')
+
+
+def test_a_pipeline_refuses_all_of_its_flags_before_it_trains(npz, tmp_path):
+  status, printed = call('pipeline', *SMALL, f'--data={npz}',
+                         '--converted_steps=2,0', '--tuned_steps=2',
+                         f'--work_dir={tmp_path / "w"}')
+  assert status == 1 and 'num_steps is 0' in printed
+  assert not (tmp_path / 'w').exists()
+
+
 @pytest.mark.parametrize('flags, message', [
     (('--colour=red',), "Unknown command line flag 'colour'"),
     (('--hidden=6,six',), 'expected a list of int'),
+    (('--neuron=eif',), "neuron is 'eif'"),
+    (('--snn_epochs=0',), 'epochs is 0'),
+    (('--executor=eager',), "--executor is 'eager'"),
+    (('--encoder_steps=4',), '--encoder_steps=4 needs --encoding=spiking'),
     (('--preset=npz',), 'no such file'),
     (('stray',), 'unexpected arguments: stray'),
 ])
@@ -239,6 +272,22 @@ def test_nan_is_named_by_row(tmp_path):
   np.savez(path, **mine)
   with pytest.raises(ValueError, match=r'row 5 \(2 such rows\)'):
     load(path)
+
+
+def test_damaged_npz_is_named(npz, tmp_path):
+  path = tmp_path / 'damaged.npz'
+  np.save(tmp_path / 'one.npy', np.zeros(3))
+  (tmp_path / 'one.npy').rename(path)
+  with pytest.raises(ValueError, match='damaged.npz cannot be read.*one array'):
+    load(path)
+  whole = npz.read_bytes()
+  for place in range(0, len(whole), 97):
+    flipped = bytes([whole[place] ^ 0xff])
+    path.write_bytes(whole[:place] + flipped + whole[place + 1:])
+    try:
+      load(path)
+    except ValueError as error:
+      assert 'damaged.npz' in str(error)
 
 
 def test_truncated_npz_is_named_and_left(npz, tmp_path):

@@ -136,6 +136,23 @@ def test_variants_are_named_by_their_config(folder):
   assert penalised['int32 1, nJ, less'] == '8.00'
 
 
+def test_models_of_two_sources_are_not_one(folder):
+  own = {'hidden': (6,), 'num_steps': 2, 'family': 'standard'}
+  trees.add_snn(folder / 'small' / 'seed0', 'other', 'standard', CHEAP,
+                'convert', **own)  # yapf: disable
+  found = table(folder)
+  assert found['converted T=2']['n'] == '2'
+  other = found['converted T=2, family standard']
+  assert (other['test %'], other['n']) == ('85.00', '1')
+  text = overview.write(folder).read_text()
+  pipelines = [
+      line for line in text.splitlines() if 'experiments.pipeline' in line
+  ]
+  assert len(pipelines) == 2  # seed 0 has a command more, seed 1 has not
+  for line in pipelines:
+    assert '--family' not in line and '--converted_steps=2 ' in line
+
+
 def test_variant_that_a_seed_lacks_keeps_its_name(folder):
   own = {'num_steps': 2, 'hidden': (6,), 'sites': ('h',)}
   for seed in (0, 1):

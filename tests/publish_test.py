@@ -127,6 +127,26 @@ def test_figures_of_no_commit_are_refused(run, folder, commit):
   assert commit in (folder / 'tuned_T2' / 'config.json').read_text()
 
 
+def test_figures_that_went_on_at_no_commit_are_refused(run, folder):
+  trees.edit(run / 'tuned_T2' / 'config.json', '"c0ffee"',
+             '"c0ffee", "resumed_at": ["decade-dirty"]')
+  with pytest.raises(ValueError, match='tuned_T2 was made at commit decade-d'):
+    publish.publish(run, folder)
+
+
+def test_a_stage_of_another_seed_is_refused(run, folder):
+  trees.edit(run / 'tuned_T2' / 'config.json', '"seed": 0', '"seed": 1')
+  with pytest.raises(ValueError, match='tuned_T2 is of seed 1'):
+    publish.publish(run, folder)
+
+
+@pytest.mark.parametrize('name', ['tuned_T2_test', 'latency'])
+def test_a_stage_that_is_there_twice_is_refused(run, folder, name):
+  shutil.copytree(run / name, run / f'{name}_again')
+  with pytest.raises(ValueError, match=f'{name}/ and {name}_again/'):
+    publish.publish(run, folder)
+
+
 def test_folder_is_named_after_the_seed(run, folder):
   with pytest.raises(ValueError, match='expected <row>/seed0'):
     publish.publish(run, folder.parent / 'seed1')

@@ -1,8 +1,5 @@
 """Keyword spotting in audio files, with a small untrained model."""
 
-import dataclasses
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +7,7 @@ import pytest
 import soundfile
 
 from experiments import spot
+from experiments import workdir
 from experiments.config import Experiment
 import slstm
 from tests import binaries
@@ -37,8 +35,7 @@ def _model(tmp_path_factory):
                       slstm.ConversionConfig())
   slstm.save_model(folder / 'model', snn.params, snn.config)
   experiment = Experiment(dataset='speech_commands', frames=7, hidden=(6,))
-  (folder / 'config.json').write_text(
-      json.dumps({'experiment': dataclasses.asdict(experiment)}))
+  workdir.begin(folder, 'convert', None, experiment, '5a')
   return folder
 
 
@@ -105,8 +102,7 @@ def test_bad_audio_is_named(model, tmp_path, name, content, message):
 
 
 def test_model_of_another_task_is_refused(model, tmp_path):
-  (tmp_path / 'config.json').write_text(
-      json.dumps({'experiment': dataclasses.asdict(Experiment())}))
+  workdir.begin(tmp_path, 'train_ann', None, Experiment(), '5a')
   with pytest.raises(ValueError, match='was trained on uci_har'):
     spot.load(tmp_path)
   with pytest.raises(FileNotFoundError, match='config.json'):

@@ -75,7 +75,8 @@ class Subject(NamedTuple):
   Attributes:
     run: does the work once, and returns when it is done.
     compile_s: seconds that compiling took, None if nothing was compiled.
-    peak_bytes: memory of a run as its compiler plans it, None if not known.
+    peak_bytes: memory of a run on each device as its compiler plans it, None if
+      not known.
     spike_rate: share of h that is not zero, None without spikes.
   """
   run: Callable[[], Any]

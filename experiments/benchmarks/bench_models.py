@@ -141,7 +141,7 @@ def compiled(jitted: Any,
 
 
 def _peak_bytes(function: Any) -> int | None:
-  """Arguments, results and temporaries of a compiled function."""
+  """Arguments, results and temporaries of a compiled function, on a device."""
   stats = function.memory_analysis()
   if stats is None:
     return None

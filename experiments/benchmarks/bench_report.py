@@ -97,7 +97,7 @@ def _by_baseline(shape: Shape, rows: Sequence[Row]) -> tables.Table:
       note=f'{rows[0]["rounds"]} rounds. LSTM (at its fastest, as a baseline) '
       'and SNN are those of this library, floor is the matrix products alone. '
       f'Share of h that is not zero in the SNN: {shares}. Memory: arguments, '
-      'results and temporaries.',
+      'results and temporaries, on each device.',
       names=2)
 
 

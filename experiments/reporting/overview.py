@@ -41,9 +41,11 @@ def write(folder: Path) -> Path:
   for row in rows_lib.read(folder):
     tasks.setdefault(row.task, []).append(row)
   parts = [
-      '# Results', 'Written by `python -m experiments.report` from the JSON '
-      'files beside it, and from the published figures in '
-      '`experiments/reference.py`. How a row came to be stands below its task.'
+      '# Results',
+      'Written by `python -m experiments.report` from the JSON files beside '
+      'it, and from the published figures in `experiments/reference.py`. How a '
+      'row came to be stands below its task: the commits that made its '
+      'figures, and its commands in the flags of this commit.'
   ]
   drawn = {}
   for task in sorted(tasks):

@@ -5,14 +5,11 @@ name does not matter. A model is the folder of a stage that makes one, and the
 folder of the `evaluate` stage that read it.
 """
 
-import dataclasses
-import json
 import pathlib
 import re
 from typing import Any, NamedTuple
 
 from experiments import workdir
-from experiments.config import Experiment
 
 Path = pathlib.Path
 
@@ -142,8 +139,12 @@ class Results(NamedTuple):
 
   @property
   def base(self) -> dict[str, Any]:
-    """The experiment of the source LSTM, or else of the first stage."""
-    sources = [self.origin(entry) for entry in self.entries]
+    """The experiment of the source LSTM, or else of the first stage.
+
+    That is the source of a pipeline's own SNNs, where they are not alone.
+    """
+    usual_first = sorted(self.entries, key=lambda e: e.name != e.usual_name)
+    sources = [self.origin(entry) for entry in usual_first]
     found = [e.model for e in (*sources, *self.entries) if e and e.model]
     return (found or self.stages)[0].config['experiment']
 
@@ -158,7 +159,8 @@ def read(folder: Path) -> Results:
 
   Raises:
     FileNotFoundError: if it holds no stage at all.
-    ValueError: if a file is corrupt, or stages saw different data.
+    ValueError: if a file is corrupt, stages saw different data, or one model
+      was evaluated twice.
   """
   stages = {
       path.parent.name: _stage(path.parent)
@@ -172,7 +174,10 @@ def read(folder: Path) -> Results:
   by_stage: dict[str, dict[str, Stage]] = {}
   for name, stage in stages.items():
     by_stage.setdefault(stage.config['stage'], {})[name] = stage
-  tests = {s.config['source']: s for s in by_stage.get('evaluate', {}).values()}
+  tests: dict[str, Stage] = {}
+  for name, stage in by_stage.get('evaluate', {}).items():
+    other = tests.setdefault(stage.config['source'], stage)
+    _check_alone(other.folder.name, name)
   entries = [
       _entry(name, stage, tests.get(name))
       for name, stage in stages.items()
@@ -186,7 +191,10 @@ def read(folder: Path) -> Results:
       _absent_entry(name, tests.get(name)) for name in dict.fromkeys(absent)
   ]
   entries.sort(key=order)
-  latency = next(iter(by_stage.get('latency', {}).values()), None)
+  latencies = by_stage.get('latency', {})
+  for name in latencies:
+    _check_alone(next(iter(latencies)), name)
+  latency = next(iter(latencies.values()), None)
   results = Results(folder, tuple(entries), latency)
   named = [e._replace(variant=_variant(results, e)) for e in results.entries]
   return results._replace(entries=tuple(sorted(named, key=order)))
@@ -199,15 +207,7 @@ def history(stage: Stage) -> list[dict[str, float]]:
 
 
 def _stage(folder: Path) -> Stage:
-  config = workdir.read_json(folder / 'config.json')
-  for key in ('stage', 'source', 'experiment', 'data_digest', 'commit'):
-    if key not in config:
-      raise ValueError(
-          f'{folder / "config.json"} has no entry {key}; it is not '
-          'that of a stage.')
-  # A field that an older commit did not know has its default there.
-  defaults = json.loads(json.dumps(dataclasses.asdict(Experiment())))
-  config['experiment'] = {**defaults, **config['experiment']}
+  config = workdir.read_config(folder)
   path = folder / 'metrics.json'
   return Stage(folder, config,
                workdir.read_json(path) if path.is_file() else None)
@@ -272,6 +272,12 @@ def order(entry: Entry) -> tuple:
   kind = ('ann', 'converted', 'tuned').index(entry.kind)
   return (kind, entry.family != 'standard', entry.num_steps or
           0, entry.variant, entry.name)
+
+
+def _check_alone(name: str, other: str) -> None:
+  if name != other:
+    raise ValueError(f'{name}/ and {other}/ hold the same stage of the same '
+                     'models, and a report has one. Remove one of them.')
 
 
 def _check_same_data(stages: dict[str, Stage]) -> None:

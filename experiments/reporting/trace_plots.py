@@ -1,7 +1,6 @@
 """Plots of a report from the arrays that stages stored, see `traces`."""
 
 from typing import Any, Iterable, Mapping
-import zipfile
 
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -9,6 +8,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
+from experiments import files
 from experiments.reporting import traces
 from experiments.reporting.plots import BLACK
 from experiments.reporting.plots import BLUE
@@ -43,13 +43,7 @@ def load(stage: Stage | None, name: str) -> Traces | None:
   path = stage.folder / name
   if not path.is_file():
     return None
-  try:
-    with path.open('rb') as file, np.load(file) as arrays:
-      return {key: arrays[key] for key in arrays.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
-        f'{path} is corrupt: {error}. It was left as it is; remove '
-        'its folder to run the stage anew.') from error
+  return files.read_npz(path)
 
 
 def _stored(stages: Iterable[tuple[Entry, Stage | None]],
