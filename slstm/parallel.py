@@ -2,9 +2,9 @@
 
 A jitted function is compiled for where its arguments lie: with the parameters
 on every device and a batch split along B, each device does its part of the
-batch, and gradients are added up across devices. A CPU with
-`--xla_force_host_platform_device_count=2` in XLA_FLAGS is two devices, which
-keeps two cores busy where XLA runs an operation on one.
+batch, and gradients are added up across devices. With JAX_NUM_CPU_DEVICES=2 in
+the environment a CPU is two devices, which keeps two cores busy where XLA runs
+an operation on one.
 """
 
 import math

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from slstm import executor as executor_lib
 from slstm import neurons
 from slstm import parallel
 from slstm import train
-from slstm.types import Sites
+from slstm.types import Config, Sites
+from tests import networks
 from tests import train_test
 
 
@@ -43,6 +45,20 @@ def test_a_training_on_two_devices_is_that_on_one(spiking):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
         state.raw, other_state.raw)
+
+
+@pytest.mark.parametrize('executor', sorted(executor_lib.EXECUTORS))
+def test_spikes_are_those_of_one_device_bit_by_bit(executor):
+  rng = np.random.default_rng(0)
+  layers = networks.dyadic_layers(rng, ('ifgoc', 'oc'))
+  x = networks.dyadic_input(rng, 5, 4)[:, None]
+  config = Config('hard', 0.5, num_steps=3)
+  run = jax.jit(executor_lib.run, static_argnums=(2, 3))
+  place = parallel.placement(4)
+  whole = run(layers, x, config, executor)
+  shared = run(place.everywhere(layers), place.split(x, 2), config, executor)
+  assert shared.h.sharding.device_set == set(jax.devices())
+  jax.tree.map(np.testing.assert_array_equal, shared, whole)
 
 
 def test_an_odd_set_is_evaluated_on_all_devices():
