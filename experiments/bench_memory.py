@@ -8,14 +8,12 @@ most that this process has held until then. Memory is in GB, and in floats for
 each entry of all h, N T B H L, over all devices.
 """
 
-import math
 import sys
 from typing import Sequence
 
 from absl import app
 from absl import flags
 from absl import logging
-import jax
 import rich
 
 from experiments.benchmarks import bench_main
@@ -23,6 +21,7 @@ from experiments.benchmarks import bench_models
 from experiments.benchmarks.bench import Shape
 from experiments.benchmarks.bench import Subject
 from experiments.reporting import tables
+from slstm import parallel
 
 _DEFAULT: bench_main.Grid = {
     'elements': (100,),
@@ -47,7 +46,8 @@ def planned(shape: Shape, steps: Sequence[int], executors: Sequence[str],
       subject = bench_models.training_step(params, config, shape, executor)
       size = subject.peak_bytes
       if size is not None:
-        size *= math.gcd(shape.batch, jax.local_device_count())
+        mesh = parallel.placement(shape.batch).mesh
+        size *= mesh.size if mesh else 1
       rows.append((executor, str(config.num_steps),
                    tables.NONE if size is None else f'{size / 1e9:.2f}',
                    tables.NONE if size is None else f'{size / 4 / entries:.1f}',

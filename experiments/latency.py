@@ -105,7 +105,8 @@ def dependent_steps(executor: str, num_elements: int, num_layers: int,
   """How many updates must wait for one another, see `slstm.executor`.
 
   sequential and stacked run one layer after the other: L N T and L N. The
-  wavefront takes N + T + L - 2. T counts as 1 for an ANN and coupling 'rate'.
+  wavefront takes N + T + L - 2. T counts as 1 for an ANN and coupling 'rate'. A
+  spiking encoder comes before all of them.
   """
   slots = 1 if config.coupling == 'rate' else config.num_steps
   if executor == 'wavefront':

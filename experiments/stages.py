@@ -93,14 +93,9 @@ def train_snn(experiment: Experiment,
   """
   digest = data_lib.digest(dataset)
   params, config = _load(source, experiment, digest)
+  taught_by = _teacher(teacher, experiment, digest)
   if workdir.begin(work_dir, 'train_snn', source, experiment, digest, teacher):
     return
-  taught_by = None
-  if experiment.distillation:
-    if teacher is None:
-      raise ValueError(f'--distillation={experiment.distillation} needs '
-                       '--teacher, the work directory of the source LSTM.')
-    taught_by = train.Teacher(*checkpoint.load_model(teacher / 'model'))
   _train(params, config, experiment.training(spiking=True), experiment, dataset,
          work_dir, taught_by)
 
@@ -204,6 +199,25 @@ def _load(source: Path, experiment: Experiment,
                      f'{"; ".join(different)}. Give the flags that it was made '
                      'with, or another --source.')
   return checkpoint.load_model(source / 'model')
+
+
+def _teacher(folder: Path | None, experiment: Experiment,
+             digest: str) -> train.Teacher | None:
+  """Reads the LSTM to distil from, if the experiment does.
+
+  Raises:
+    FileNotFoundError: if there is none.
+    ValueError: if it was not given, or saw other data.
+  """
+  if not experiment.distillation:
+    return None
+  if folder is None:
+    raise ValueError(f'--distillation={experiment.distillation} needs '
+                     '--teacher, the work directory of the source LSTM.')
+  if workdir.read_config(folder)['data_digest'] != digest:
+    raise ValueError(f'--teacher={folder} was trained on other data '
+                     '(data_digest in config.json).')
+  return train.Teacher(*checkpoint.load_model(folder / 'model'))
 
 
 def _write_model(work_dir: Path, params: slstm.Params,

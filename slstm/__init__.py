@@ -22,5 +22,7 @@ from slstm.select import select
 from slstm.train import Data
 from slstm.train import evaluate
 from slstm.train import fit
+from slstm.train import initial_state
+from slstm.train import Teacher
 from slstm.types import (CellState, Config, Encoder, Gates, Layer, Neuron,
                          Params, Readout, Sites)

@@ -106,7 +106,7 @@ def _watch(params: Params, x: Array, config: Config,
        if rate else None)).observed
   # Spikes, also where the encoder hands on their mean.
   encode = encoders.spikes if params.encoder.neuron else encoders.encode
-  spikes = encode(params.encoder, x, config)
+  encoded = encode(params.encoder, x, config)
   layers = []
   steady = rate or params.encoder.neuron is None or config.encoder_steps > 0
   for layer, (seen, drive) in zip(params.layers, observed):
@@ -116,7 +116,7 @@ def _watch(params: Params, x: Array, config: Config,
     if rate:
       seen = seen._replace(spikes=_staircase_spikes(layer, drive, config))
     layers.append(seen)
-  return _see(Sites(h=spikes), Sites()), tuple(layers)
+  return _see(Sites(h=encoded), Sites()), tuple(layers)
 
 
 def _see(output: Sites, spikes: Sites) -> Activity:
@@ -136,12 +136,12 @@ def _staircase_spikes(layer: Layer, drive: Sites, config: Config) -> Sites:
   """Spikes of each neuron in T steps of a drive that is constant over t."""
 
   def spikes(site: str) -> Array:
-    neuron, d = getattr(layer.neurons, site), getattr(drive, site)
-    v, count = neurons.initial_membrane(neuron, d.shape), jnp.zeros_like(d)
-    for _ in range(config.num_steps):
-      v, s = neurons.step(neuron, v, d, site in types.SIGNED_SITES)
-      count = count + jnp.abs(s)
-    return jnp.sum(count.astype(jnp.int32), axis=-2)
+    d = getattr(drive, site)
+    train = neurons.spike_train(
+        getattr(layer.neurons, site),
+        jnp.broadcast_to(d, (config.num_steps, *d.shape)), site
+        in types.SIGNED_SITES)
+    return jnp.sum(train != 0, axis=(0, -2), dtype=jnp.int32)
 
   return Sites(**{site: spikes(site) for site in layer.neurons.present})
 

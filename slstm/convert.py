@@ -140,7 +140,7 @@ def convert(params: Params, calibration: Calibration,
     reports.append(Sites(**{k: v[1] for k, v in made.items()}))
   encoder, encoder_report = params.encoder, None
   if config.encoding == 'spiking':
-    steps = config.encoder_steps or config.num_steps
+    steps = config.apply_to(calibration.config).input_steps
     neuron, encoder_report = _fit(calibration.centres, True, calibration.input,
                                   calibration,
                                   dataclasses.replace(config, num_steps=steps))
@@ -159,7 +159,7 @@ def _template(params: Params, calibration: Calibration) -> Params:
   def four(*shape: int) -> Gates:
     return Gates(*[leaf(*shape)] * 4)
 
-  features = np.shape(params.encoder.mean)
+  features = calibration.input.fit.shape[:1]
   layers, fan_in = [], features[0]
   for histograms in calibration.layers:
     hidden = histograms.c.fit.shape[0]

@@ -38,11 +38,15 @@ Element-wise work, for each (n, t, unit):
                           none if a product with spikes does it ('last')
   max over n              N - 1 comparisons
 
+Zeros of an operand that is not spikes are not skipped, for ANN and SNN alike.
+Hardware could skip some of N D 4H on images of few pixels that are not 0, which
+would bring the LSTM, and direct encoding, nearer to spikes at the input.
+
 With coupling 'rate' and T > 1 the neurons take T steps an element and hand on a
-rate: products are MAC, Hadamard products multiply, each non-zero rate of i, f
-or g counts as a spike for its amplitude, and 1/T is taken to be free. The rules
-count a neuron's work in full (the reset after step T and additions of zeros to
-c could be saved), which does not favour the SNN.
+rate: products with h are MAC, Hadamard products multiply, each non-zero rate of
+i, f or g counts as a spike for its amplitude, and 1/T is taken to be free. The
+rules count a neuron's work in full (the reset after step T and additions of
+zeros to c could be saved), which does not favour the SNN.
 """
 
 import dataclasses
@@ -164,8 +168,6 @@ def _encoder(neuron: Neuron | None, seen: Activity, config: Config,
   work = _neuron(neuron, True, inputs, num_steps, _mean(nonzero, sequences))
   counts = EncoderCounts(work._replace(add=work.add + inputs),
                          _mean(nonzero, sequences * nonzero.size))
-  if config.coupling == 'rate' and not config.encoder_steps:
-    return counts, _Operand(nonzero[:, :1], False)
   return counts, _Operand(nonzero, activity.is_spikes(seen, neuron.amplitude))
 
 

@@ -1,10 +1,10 @@
 """Input encoding: direct (analog) or spiking.
 
-Both standardise first, d = (x - mean) / std, which at inference folds into W
-and b of the first layer. Direct encoding presents the analog value at every
-time step, so W d is computed once an element. Spiking encoding runs one ternary
-neuron a feature under the drive d, so that the first product only accumulates
-(goes beyond Datta et al. 2022):
+Both standardise first, d = (x - mean) / std. Direct encoding presents d at
+every time step, so W d is computed once an element, and at inference mean and
+std fold into W and b of the first layer. Spiking encoding runs one ternary
+neuron a feature under the drive d, whose threshold takes std in; the first
+product only accumulates (goes beyond Datta et al. 2022):
 
   encoder_steps = 0      step t of the layers sees amplitude s_t, one spike at
                          most, t = 1..T
@@ -67,9 +67,9 @@ def encode(encoder: Encoder, x: Array, config: Config) -> Array:
     return _standardise(encoder, x)[:, None]
   if config.coupling == 'rate' or config.encoder_steps:
     return neurons.staircase(encoder.neuron,
-                             _standardise(encoder, x)[:, None],
-                             _num_steps(config), True, config.surrogate,
-                             config.width)
+                             _standardise(encoder,
+                                          x)[:, None], config.input_steps, True,
+                             config.surrogate, config.width)
   return spikes(encoder, x, config)
 
 
@@ -89,15 +89,10 @@ def spikes(encoder: Encoder, x: Array, config: Config) -> Array:
   assert encoder.neuron is not None
   d = _standardise(encoder, x)
   train = neurons.spike_train(
-      encoder.neuron, jnp.broadcast_to(d, (_num_steps(config), *d.shape)), True,
+      encoder.neuron, jnp.broadcast_to(d, (config.input_steps, *d.shape)), True,
       config.surrogate, config.width)
   return jnp.moveaxis(
       neurons.align(encoder.neuron.amplitude, train) * train, 0, 1)
-
-
-def _num_steps(config: Config) -> int:
-  """Steps of a spiking encoder, S."""
-  return config.encoder_steps or config.num_steps
 
 
 def _standardise(encoder: Encoder, x: Array) -> Array:

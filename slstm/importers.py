@@ -75,7 +75,19 @@ def from_linen(cells: Sequence[Mapping[str, Any]],
   layers = tuple(layer_from_linen(cell) for cell in cells)
   if not layers:
     raise ValueError('from_linen: no cells; expected at least one.')
-  coverage.check_finite(dict(dense), 'from_linen: dense')
+  for below, (index, layer) in zip(layers, enumerate(layers[1:], 1)):
+    given, expected = layer.w.i.shape[0], below.u.i.shape[0]
+    if given != expected:
+      raise ValueError(f'from_linen: cell {index} takes {given} features; '
+                       f'expected {expected}, the units of the cell below.')
+  hidden = layers[-1].u.i.shape[0]
+  rows, classes = (*np.shape(dense.get('kernel', 0)), 0, 0)[:2]
+  pools = max(1, round(rows / hidden))
+  template = {
+      'kernel': np.zeros((pools * hidden, classes), np.float32),
+      'bias': np.zeros((classes,), np.float32)
+  }
+  coverage.check_leaves(dict(dense), template, 'from_linen: dense')
   return Params(
       encoder or encoders.identity(layers[0].w.i.shape[0]), layers,
       Readout(jnp.asarray(dense['kernel']), jnp.asarray(dense['bias'])))

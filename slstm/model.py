@@ -136,8 +136,8 @@ def apply(params: Params,
   Raises:
     ValueError: for shapes that do not fit the parameters.
   """
-  spikes = encoders.encode(params.encoder, x, config)
-  result = executor_lib.run(params.layers, spikes, config, executor, observe,
+  encoded = encoders.encode(params.encoder, x, config)
+  result = executor_lib.run(params.layers, encoded, config, executor, observe,
                             state)
   h = jnp.mean(result.h, axis=1)
   pooled = jnp.concatenate([_POOLS[name](h) for name in config.pooling], -1)

@@ -92,17 +92,18 @@ def constrain(raw: Params) -> Params:
 
 
 def optimiser(config: TrainConfig,
-              num_steps: int) -> optax.GradientTransformation:
+              num_updates: int) -> optax.GradientTransformation:
   """AdamW with warm-up and cosine, clipping, and a rate for the neurons.
 
   Args:
     config: the rates.
-    num_steps: optimiser steps of the whole training.
+    num_updates: of the whole training.
   """
 
   def adamw(rate):
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, rate, max(1, int(config.warmup * num_steps)), max(2, num_steps))
+        0.0, rate, max(1, int(config.warmup * num_updates)),
+        max(2, num_updates))
     return optax.adamw(schedule,
                        weight_decay=config.weight_decay,
                        mask=functools.partial(jax.tree.map,

@@ -7,7 +7,6 @@ the environment a CPU is two devices, which keeps two cores busy where XLA runs
 an operation on one.
 """
 
-import math
 from typing import Any, NamedTuple, Sequence
 
 import jax
@@ -18,7 +17,7 @@ _BATCH = 'batch'
 
 
 class Placement(NamedTuple):
-  """Where arrays go; None where there is one device, and nothing to do."""
+  """Where arrays go; None leaves them where they are."""
   mesh: sharding.Mesh | None
 
   def everywhere(self, tree: Any) -> Any:
@@ -41,10 +40,16 @@ def placement(batch_size: int,
 
   Args:
     batch_size: B, >= 1.
-    devices: to choose from, by default all of this process.
+    devices: to choose from, the first ones first; by default all of this
+      process.
+
+  Raises:
+    ValueError: if `devices` is empty.
   """
-  devices = jax.local_devices() if devices is None else devices
-  count = math.gcd(batch_size, len(devices))
-  if count == 1:
+  chosen = jax.local_devices() if devices is None else devices
+  if not chosen:
+    raise ValueError('placement: devices is empty; expected one at least.')
+  count = max(k for k in range(1, len(chosen) + 1) if batch_size % k == 0)
+  if devices is None and count == 1:
     return Placement(None)
-  return Placement(sharding.Mesh(np.asarray(devices[:count]), (_BATCH,)))
+  return Placement(sharding.Mesh(np.asarray(chosen[:count]), (_BATCH,)))

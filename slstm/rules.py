@@ -2,9 +2,10 @@
 
 Three rules are chosen from: 'if_uniform', 'if_data' and 'lif' (`slstm.fit_if`,
 `slstm.fit_lif`). A later one is taken only where it is better than the one
-before it on the examples it was fitted to, and no worse on those held out. So a
-converted neuron is never worse than the uniform rule on either. The fourth,
-'if_floor', is the IF without a shift, to show what the shift is worth.
+before it on the examples it was fitted to, and no worse on those held out. So
+the squared error of a converted neuron is never above that of the uniform rule
+on either. The fourth, 'if_floor', is the IF without a shift: it is taken only
+where it was asked for, to show what the shift is worth.
 
 With neuron 'lif' the leaves do not depend on the data: where an IF rule is
 taken, the neuron still has a leak that can be trained, but so near to 1 that

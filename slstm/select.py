@@ -2,7 +2,8 @@
 
 The choice of the subset decides more about accuracy than T does. So each subset
 is converted and run on calibration inputs, beside the source network. A subset
-is on the front if no other one has both less error and less energy.
+is on the front if no other one is as good in both error and energy, and better
+in one.
 """
 
 import dataclasses

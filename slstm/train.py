@@ -77,13 +77,14 @@ def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
 
 
 def spike_rate(record: types.Record) -> Array:
-  """Mean absolute value of h, the rate of its spikes at unit amplitude."""
-  return jnp.mean(jnp.abs(record.state.h))
+  """Mean |s| of the spikes of h; mean |h| where h is analog."""
+  spikes = record.spikes_of_h
+  return jnp.mean(jnp.abs(record.state.h if spikes is None else spikes))
 
 
 def loss(raw: Params, x: Array, targets: Array, key: Array, config: Config,
          train_config: TrainConfig) -> Array:
-  """Mean cross-entropy of a batch plus rate_penalty * mean |h|.
+  """Mean cross-entropy of a batch plus rate_penalty times the `spike_rate`.
 
   Args:
     raw: unbounded parameters.
@@ -110,7 +111,7 @@ def loss(raw: Params, x: Array, targets: Array, key: Array, config: Config,
 
 
 @functools.partial(jax.jit,
-                   static_argnames=('config', 'train_config', 'num_steps',
+                   static_argnames=('config', 'train_config', 'num_updates',
                                     'augment', 'teacher_config'),
                    donate_argnums=0)
 def train_step(moving: tuple[Params, Params, Any],
@@ -119,7 +120,7 @@ def train_step(moving: tuple[Params, Params, Any],
                step: Array,
                config: Config,
                train_config: TrainConfig,
-               num_steps: int,
+               num_updates: int,
                augment: Augment | None = None,
                teacher_params: Params | None = None,
                teacher_config: Config | None = None) -> tuple[Any, Array]:
@@ -132,7 +133,7 @@ def train_step(moving: tuple[Params, Params, Any],
     step: number of this step, from 1.
     config: the network.
     train_config: how to train.
-    num_steps: of the whole training.
+    num_updates: of the whole training.
     augment: maps (key, x) to the x that is trained on.
     teacher_params, teacher_config: of a Teacher, if there is one.
 
@@ -157,7 +158,7 @@ def train_step(moving: tuple[Params, Params, Any],
   value, gradient = jax.value_and_grad(loss)(raw, x, targets, dropout_key,
                                              config, train_config)
   updates, opt_state = optimiser(train_config,
-                                 num_steps).update(gradient, opt_state, raw)
+                                 num_updates).update(gradient, opt_state, raw)
   raw = optax.apply_updates(raw, updates)
   # A short memory first, or the average would remember the random start.
   decay = jnp.minimum(train_config.average, step / (step + 9.0))
@@ -174,19 +175,29 @@ def predict(params: Params,
   return model.apply(params, x, config, executor).logits
 
 
-def evaluate(params: Params,
-             data: Data,
-             config: Config,
-             batch_size: int = 256,
-             executor: str = 'stacked') -> tuple[float, float]:
+def evaluate(
+    params: Params,
+    data: Data,
+    config: Config,
+    batch_size: int = 256,
+    executor: str = 'stacked',
+    devices: Sequence[jax.Device] | None = None) -> tuple[float, float]:
   """Accuracy in [0, 1] and mean cross-entropy over a set.
+
+  Args:
+    params, config: the network.
+    data: the set.
+    batch_size: examples that run at a time.
+    executor: a key of `executor.EXECUTORS`.
+    devices: share every batch, as many as divide it; by default all.
 
   Raises:
     ValueError: if the set is empty or does not fit the model.
   """
+  _check_set(data, params, 'evaluate: data')
   logits = []
   for x in batches(data.x, batch_size):
-    place = parallel.placement(len(x))
+    place = parallel.placement(len(x), devices)
     logits.append(
         np.asarray(
             predict(place.everywhere(params),
@@ -195,6 +206,21 @@ def evaluate(params: Params,
   accuracy = float(np.mean(np.argmax(outputs, -1) == data.y))
   losses = cross_entropy(jnp.asarray(outputs), jnp.asarray(data.y), 0.0)
   return accuracy, float(jnp.mean(losses))
+
+
+def _check_set(data: Data, params: Params, what: str) -> None:
+  """Raises ValueError, naming the array, if a set does not fit a network."""
+  shapes = np.shape(data.x), np.shape(data.y)
+  if len(shapes[0]) != 3 or shapes[1] != shapes[0][:1]:
+    raise ValueError(f'{what} has x {shapes[0]} and y {shapes[1]}; expected '
+                     '[examples, N, D] and [examples].')
+  labels, num_classes = np.asarray(data.y), params.readout.b.shape[0]
+  if labels.size and not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(f'{what}: y has dtype {labels.dtype}; expected integers.')
+  if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+    raise ValueError(
+        f'{what}: y is in {labels.min()}..{labels.max()}; expected '
+        f'labels in 0..{num_classes - 1}.')
 
 
 def batches(x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
@@ -251,13 +277,16 @@ def fit(
     validation loss.
 
   Raises:
-    ValueError: if there is distillation without a teacher, or the reverse.
+    ValueError: if a set does not fit the network, or if there is distillation
+      without a teacher, or the reverse.
     FloatingPointError: if the loss stops being finite; names the step.
   """
   if bool(train_config.distillation) != bool(teacher):
     raise ValueError(
         f'fit: distillation is {train_config.distillation} '
         f'{"with" if teacher else "without"} a teacher; expected both or none.')
+  for data, what in (train, 'train'), (validation, 'validation'):
+    _check_set(data, state.best, f'fit: {what}')
   size = train_config.batch_size
   place = parallel.placement(size, devices)
   taught_by = (place.everywhere(teacher.params),
@@ -287,7 +316,10 @@ def fit(
       on_step(step, losses[-1])
     raw, average, opt_state = jax.tree.map(jnp.asarray, jax.device_get(moving))
     params = constrain(average)
-    accuracy, validation_loss = evaluate(params, validation, config)
+    accuracy, validation_loss = evaluate(params,
+                                         validation,
+                                         config,
+                                         devices=devices)
     if accuracy > state.best_accuracy:
       state = state._replace(best=params, best_accuracy=jnp.asarray(accuracy))
     state = state._replace(raw=raw,

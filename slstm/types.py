@@ -132,6 +132,14 @@ class Record(NamedTuple):
   spikes: Sites
   state: CellState
 
+  @property
+  def spikes_of_h(self) -> Any:
+    """Those of h, or the products of those of o and c; None without either."""
+    h, o, c = self.spikes.h, self.spikes.o, self.spikes.c
+    if h is None and o is not None and c is not None:
+      return o * c
+    return h
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -143,7 +151,7 @@ class Config:
     levels: Q, the quantisation levels of the 'quantised' family, >= 1.
     num_steps: T, SNN time steps an element; 1 for an ANN.
     coupling: how T steps share the cell state, 'step' or 'rate'.
-    encoder_steps: S, steps an element of a spiking encoder whose sum of spikes
+    encoder_steps: S, steps an element of a spiking encoder, whose mean output
       all T steps share, >= 0; with 0 it takes T, one for each.
     surrogate: name of the gradient of a spike, see `slstm.surrogate`.
     width: width of that gradient in units of the threshold, > 0.
@@ -176,6 +184,11 @@ class Config:
                        'of at least one name, none twice.')
     for name in self.pooling:
       check_choice('Config.pooling', name, ('last', 'mean', 'max'))
+
+  @property
+  def input_steps(self) -> int:
+    """Steps of a spiking encoder an element: S, or T where that is 0."""
+    return self.encoder_steps or self.num_steps
 
 
 def check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:

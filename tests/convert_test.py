@@ -276,6 +276,9 @@ def test_params_that_do_not_fit_the_calibration():
   check(r'layers\[1\]\.b\.i is of', layers=(first, second._replace(b=b)))
   check(r'readout\.w has shape \(4, 3\); expected \(8, 3\)',
         readout=params.readout._replace(w=params.readout.w[:4]))
+  wider = jnp.zeros((D + 1,))
+  check(r'encoder\.mean has shape',
+        encoder=params.encoder._replace(mean=wider, std=wider + 1))
   spiking = convert(params, calibration, config).params
   check(r'layers\[0\]\.neurons\.o\.v_th is not', layers=spiking.layers)
 

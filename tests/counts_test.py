@@ -297,7 +297,7 @@ def test_spiking_encoder():
   # N T D steps and resets, N D subtractions of the mean; two comparisons each.
   assert counts.encoder.elementwise == Elementwise(add=8 + 5 + 4, compare=16)
   rate = count(net, X, dataclasses.replace(CONFIG, coupling='rate'))
-  assert rate.layers[0].input == Product(mac=32)
+  assert rate.layers[0].input == Product(ac=5 * 8)
   assert rate.encoder == counts.encoder
   # x = 1/4 spikes 0 1 0 0 in four steps, 1 and -1 in all, which T = 2 share.
   shared = count(net, X, dataclasses.replace(CONFIG, encoder_steps=4))
@@ -347,10 +347,6 @@ def test_a_single_element_has_no_recurrent_product():
 # --- A recount of random networks and of real data ----------------------------
 
 
-def encoder_steps(config):
-  return config.encoder_steps or config.num_steps
-
-
 def recount(params, config, x, encoded, result):
   """Every operation of every update, one by one, in plain loops.
 
@@ -393,23 +389,19 @@ def recount(params, config, x, encoded, result):
   neuron = params.encoder.neuron
   operand, spiking = encoded, False
   if neuron is not None:
-    trains = np.zeros((num_elements, encoder_steps(config), batch, features))
+    trains = np.zeros((num_elements, config.input_steps, batch, features))
     for n in range(num_elements):
       for b in range(batch):
         for j in range(features):
           total['encoder', 'add'] += 1
           d = (x[n, b, j] - params.encoder.mean[j]) / params.encoder.std[j]
           v, spikes = np.float32(neuron.v_0), []
-          for _ in range(encoder_steps(config)):
+          for _ in range(config.input_steps):
             v, s = oracle.lif_step(neuron, v, np.float32(d), True)
             spikes.append(s)
           neuron_work('encoder', neuron, 'x', True, spikes)
           trains[n, :, b, j] = spikes
-    if config.encoder_steps:
-      operand, spiking = trains, True
-    else:
-      amplitude = np.broadcast_to(np.asarray(neuron.amplitude), (features,))
-      spiking = not rate and is_ternary(operand, amplitude)
+    operand, spiking = trains, True
 
   for index, layer in enumerate(params.layers):
     output, drive, fired = (
@@ -495,7 +487,7 @@ def flatten(counts, num_elements, config, params):
   steps = num_elements * config.num_steps
   if counts.encoder.spike_rate:
     features = params.encoder.mean.size
-    trains = num_elements * encoder_steps(config) * features
+    trains = num_elements * config.input_steps * features
     flat['encoder', 'spikes x'] = counts.encoder.spike_rate * trains
   for index, layer in enumerate(counts.layers):
     put((index, 'input'), layer.input)

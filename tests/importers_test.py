@@ -65,6 +65,25 @@ def test_bad_leaf_is_named(trained, change, leaf):
     importers.layer_from_linen(cell)
 
 
+@pytest.mark.parametrize('change, message', [
+    ({'out': {'kernel': np.zeros((8, 3), np.float32)}}, "'bias'. is missing"),
+    ({'out': {'kernel': np.zeros((7, 3), np.float32),
+              'bias': np.zeros(3, np.float32)}}, r"'kernel'. has shape \(7, 3\)"),
+    ({'out': {'kernel': np.zeros((8, 3), np.float32),
+              'bias': np.zeros(2, np.float32)}}, r"'bias'. has shape \(2,\)"),
+    ({'out': {}}, 'is missing'),
+])  # yapf: disable
+def test_a_read_out_that_does_not_fit_is_named(trained, change, message):
+  with pytest.raises(ValueError, match='from_linen: dense.*' + message):
+    imported({**trained[0], **change})
+
+
+def test_cells_that_do_not_chain_are_named(trained):
+  first = trained[0]['first']
+  with pytest.raises(ValueError, match='cell 1 takes . features; expected'):
+    imported({**trained[0], 'second': first})
+
+
 def test_no_cells():
   with pytest.raises(ValueError, match='no cells'):
     slstm.from_linen([], {})

@@ -80,10 +80,15 @@ def test_a_batch_is_split_and_parameters_are_everywhere():
   assert tree['a'].devices() == set(devices)
 
 
-def test_a_batch_that_devices_do_not_divide_stays_whole():
+def test_as_many_devices_as_divide_the_batch():
   x = np.ones((2, 7))
   assert parallel.placement(7).split(x, 1) is x
-  assert parallel.placement(6, jax.devices()[:1]).everywhere(x) is x
+  named = parallel.placement(7, jax.devices()[1:]).split(x, 1)
+  assert named.devices() == {jax.devices()[1]}
+  three = [jax.devices()[0]] * 3  # of which two divide it
+  assert parallel.placement(64, three).mesh.size == 2
+  with pytest.raises(ValueError, match='devices is empty'):
+    parallel.placement(6, [])
 
 
 def test_what_a_training_yields_is_on_one_device():

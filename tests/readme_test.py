@@ -3,10 +3,12 @@
 import collections
 import pathlib
 import re
+import shutil
 
 import jax
 import numpy as np
 
+from experiments.reporting import overview
 import slstm
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -33,6 +35,16 @@ def test_the_ten_lines(tmp_path, monkeypatch, capsys):
   assert names['snn'].params.layers[0].neurons.present == ('o', 'c')
   assert names['energy'][2].total > names['energy'][1].total > 0
   assert 'mse_held_out' in capsys.readouterr().out
+
+
+def test_the_results_are_written_from_what_is_beside_them(tmp_path):
+  for path in RESULTS.parent.glob('*/seed*/*/*.json'):
+    copy = tmp_path / path.relative_to(RESULTS.parent)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, copy)
+  written = overview.write(tmp_path).read_text(encoding='utf-8')
+  assert written == RESULTS.read_text(
+      encoding='utf-8'), ('run python -m experiments.report')
 
 
 def test_the_figures_are_those_of_the_results():

@@ -111,13 +111,49 @@ def test_rate_penalty_lowers_the_spike_rate():
     state, _ = all_epochs(spiking(source()), config,
                           dataclasses.replace(FAST, rate_penalty=penalty))[-1]
     x = np.swapaxes(toy(64, 1).x, 0, 1)
-    h = slstm.apply(train.constrain(state.raw),
-                    x,
-                    config,
-                    observe=lambda record: jnp.abs(record.state.h))
-    return float(jnp.mean(h.observed[0]))
+    spikes = slstm.apply(train.constrain(state.raw),
+                         x,
+                         config,
+                         observe=lambda record: record.state.h != 0)
+    return float(jnp.mean(spikes.observed[0]))
 
-  assert rate(10.0) < 0.7 * rate(0.0)
+  assert rate(10.0) < 0.8 * rate(0.0)
+
+
+@pytest.mark.parametrize('sites', [('o', 'c'), ('h',), ('o', 'h'), ('i',)])
+def test_the_penalty_is_on_spikes_whatever_their_amplitude(sites):
+  params = spiking(source(), sites)
+  params = jax.tree.map(lambda node: node._replace(amplitude=3 * node.amplitude)
+                        if isinstance(node, slstm.Neuron) else node,
+                        params,
+                        is_leaf=lambda node: isinstance(node, slstm.Neuron))
+  config = dataclasses.replace(CONFIG, num_steps=2)
+  x = jnp.asarray(np.swapaxes(toy(16).x, 0, 1))
+  targets = jnp.full((16, 2), 0.5)
+
+  def loss(penalty):
+    return train.loss(train.unconstrain(params), x, targets, jax.random.key(0),
+                      config, dataclasses.replace(FAST, rate_penalty=penalty))
+
+  h, = slstm.apply(params, x, config, observe=lambda r: r.state.h).observed
+  expected = jnp.mean(jnp.abs(h) if sites == ('i',) else h != 0)
+  assert 0 < expected < 1
+  np.testing.assert_allclose(loss(2.0) - loss(0.0), 2 * expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'y': np.full(96, 2, np.int32)}, r'y is in 2\.\.2; expected labels in 0'),
+    ({'y': np.zeros(96, np.float32)}, 'y has dtype float32'),
+    ({'y': np.zeros(95, np.int32)}, r'x \(96, 6, 3\) and y \(95,\)'),
+    ({'x': np.swapaxes(toy().x, 0, 1)}, r'x \(6, 96, 3\) and y \(96,\)'),
+])  # yapf: disable
+def test_sets_that_do_not_fit_are_named(change, message):
+  bad = toy()._replace(**change)
+  with pytest.raises(ValueError,
+                     match='fit: train has.*' if 'x' in change else message):
+    all_epochs(source(), data=bad)
+  with pytest.raises(ValueError, match=message):
+    train.evaluate(source(), bad, CONFIG)
 
 
 def test_distillation_mixes_labels_with_the_probabilities_of_the_teacher():

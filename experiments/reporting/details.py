@@ -117,7 +117,8 @@ def _sites(results: Results) -> list[tuple[str, dict[str, Any]]]:
       continue
     encoder = (entry.model.metrics or {}).get('encoder_report')
     if encoder:  # older conversions have no such entry
-      found.append((f'T={entry.num_steps}, input', encoder))
+      steps = entry.encoder_steps or entry.num_steps
+      found.append((f'T={entry.num_steps}, input in {steps} steps', encoder))
     for index, layer in enumerate(entry.model.get('report') or ()):
       found += [(f'T={entry.num_steps}, layer {index}, {name}', site)
                 for name, site in layer.items()]

@@ -25,7 +25,8 @@ _NOTE = (
     'above the standard LSTM of the row. Both, and "times less" (the energy of '
     'that standard LSTM over that of the model), are taken within a seed. '
     'Spike rate: mean |s| an element, step and unit, by layer. MAC and AC: of '
-    'all matrix products. Energy: an inference, by ledger; 1 is the matrix '
+    'all matrix products. S: steps of a spiking encoder, whose mean output all '
+    'T steps share. Energy: an inference, by ledger; 1 is the matrix '
     'products, 2 has all element-wise work. Cap: the most that one layer with '
     'direct encoding can reach in ledger 1, (D + H) / D.')
 

@@ -63,6 +63,7 @@ class Entry(NamedTuple):
     test: the stage that evaluated it, likewise.
     variant: what sets it apart from the pipeline's own models, such as
       'sites h'; '' for those.
+    encoder_steps: S of a spiking encoder, 0 where it has T steps or is direct.
   """
   name: str
   kind: str
@@ -71,6 +72,7 @@ class Entry(NamedTuple):
   model: Stage | None
   test: Stage | None
   variant: str = ''
+  encoder_steps: int = 0
 
   @property
   def label(self) -> str:
@@ -79,6 +81,7 @@ class Entry(NamedTuple):
       label = f'{self.family or self.name} LSTM'
     else:
       label = f'{_LABELS[self.kind]} T={self.num_steps}'
+      label += f', S={self.encoder_steps}' if self.encoder_steps else ''
     return f'{label}, {self.variant}' if self.variant else label
 
   @property
@@ -216,8 +219,15 @@ def _stage(folder: Path) -> Stage:
 def _entry(name: str, stage: Stage, test: Stage | None) -> Entry:
   experiment = stage.config['experiment']
   kind = _KINDS[stage.config['stage']]
-  return Entry(name, kind, experiment['family'],
-               None if kind == 'ann' else experiment['num_steps'], stage, test)
+  if kind == 'ann':
+    return Entry(name, kind, experiment['family'], None, stage, test)
+  return Entry(name,
+               kind,
+               experiment['family'],
+               experiment['num_steps'],
+               stage,
+               test,
+               encoder_steps=experiment['encoder_steps'])
 
 
 def _absent_entry(name: str, test: Stage | None) -> Entry:
@@ -243,6 +253,8 @@ def _variant(results: Results, entry: Entry) -> str:
       skipped.add('family')
     if at.kind != 'tuned':
       skipped |= {*_SNN_TRAINING}
+    if entry.encoder_steps:
+      skipped.add('encoder_steps')  # the label has it
     experiment = at.model.config['experiment'] if at.model else {}
     found |= {
         name: value

@@ -148,10 +148,7 @@ def _watch(params: Params, x: Array, config: Config) -> model.Output:
 
 
 def _observe(record: Record) -> tuple[Sites, Array]:
-  spikes = record.spikes
-  if spikes.h is None and not (spikes.o is None or spikes.c is None):
-    spikes = spikes._replace(h=spikes.o * spikes.c)
-  return spikes, record.state.c
+  return record.spikes._replace(h=record.spikes_of_h), record.state.c
 
 
 def sizes(params: Params, num_elements: int) -> dict[str, Any]:
