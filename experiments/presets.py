@@ -156,15 +156,16 @@ def mnist_pixels(**changes: Any) -> Experiment:
       --work_dir=runs/mnist_pixels
 
   On one CPU core an epoch of the LSTM takes about 7 minutes and one of the SNN
-  at T = 2 about 14. Small batches and a forget bias of 1, in place of one for
-  `memory` N, learn much faster.
+  at T = 2 about 13; in the last ones the loss still fell. Small batches and a
+  forget bias of 1, in place of one for `memory` N, learn much faster (row
+  mnist_pixels_chrono in results/README.md).
   """
   return dataclasses.replace(mnist_rows(),
                              order='pixels',
                              family='standard',
                              batch_size=32,
                              epochs=8,
-                             snn_epochs=5,
+                             snn_epochs=4,
                              learning_rate=4e-3,
                              weight_decay=1e-4,
                              label_smoothing=0.05,
