@@ -40,6 +40,15 @@ def labels(shape: Shape) -> np.ndarray:
   return np.arange(shape.batch, dtype=np.int32) % CLASSES
 
 
+def placed(
+    shape: Shape) -> tuple[parallel.Placement, tuple[jax.Array, jax.Array]]:
+  """Where a network goes if all devices share its batch, and that, (x, y)."""
+  place = parallel.placement(shape.batch)
+  x = place.split(jnp.asarray(inputs(shape)), 1)
+  y = place.split(jnp.asarray(labels(shape)), 0)
+  return place, (x, y)
+
+
 def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
          sites: tuple[str, ...], training: bool) -> dict[Key, Subject]:
   """The LSTM, and the spiking LSTM for every T, under every executor."""
@@ -89,8 +98,7 @@ def spike_rate(params: Params, config: Config, shape: Shape) -> float:
 
 def _inference(params: Params, config: Config, shape: Shape,
                executor: str) -> Subject:
-  place = parallel.placement(shape.batch)
-  x = place.split(jnp.asarray(inputs(shape)), 1)
+  place, (x, _) = placed(shape)
   return compiled(train.predict, (place.everywhere(params), x),
                   (config, executor))
 
@@ -103,9 +111,7 @@ def training_step(params: Params, config: Config, shape: Shape,
                              executor=executor)
   raw = optimiser.unconstrain(params)
   moving = (raw, raw, optimiser.optimiser(chosen, _STEPS).init(raw))
-  place = parallel.placement(shape.batch)
-  batch = (place.split(jnp.asarray(inputs(shape)),
-                       1), place.split(jnp.asarray(labels(shape)), 0))
+  place, batch = placed(shape)
   rest = (batch, *place.everywhere((jax.random.key(1), jnp.asarray(1))))
   return compiled(train.train_step, (place.everywhere(moving), *rest),
                   (config, chosen, _STEPS),
@@ -164,9 +170,8 @@ def floor(shape: Shape, steps: Sequence[int],
         (orthogonal(key, (fan_in, 4 * shape.hidden)), jnp.concatenate(gates,
                                                                       1)))
     fan_in = shape.hidden
-  place = parallel.placement(shape.batch)
+  place, (x, _) = placed(shape)
   weights = place.everywhere(weights)
-  x = place.split(jnp.asarray(inputs(shape)), 1)
   h_0 = {
       t:
           place.split(

@@ -23,7 +23,6 @@ from experiments.benchmarks import bench_models
 from experiments.benchmarks.bench import Key
 from experiments.benchmarks.bench import Shape
 from experiments.benchmarks.bench import Subject
-from slstm import parallel
 
 
 class Peer(NamedTuple):
@@ -96,12 +95,10 @@ def _nnx(shape: Shape, training: bool) -> Subject:
 def _of_jax(apply: Callable, params: Any, shape: Shape,
             training: bool) -> Subject:
   """The inference or training step of logits = apply(params, x)."""
-  place = parallel.placement(shape.batch)
+  place, (x, y) = bench_models.placed(shape)
   params = place.everywhere(params)
-  x = place.split(jnp.asarray(bench_models.inputs(shape)), 1)
   if not training:
     return bench_models.compiled(jax.jit(apply), (params, x))
-  y = place.split(jnp.asarray(bench_models.labels(shape)), 0)
   adam = optax.adam(bench_models.LEARNING_RATE)
 
   def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -63,7 +63,6 @@ class Entry(NamedTuple):
     test: the stage that evaluated it, likewise.
     variant: what sets it apart from the pipeline's own models, such as
       'sites h'; '' for those.
-    encoder_steps: S of a spiking encoder, 0 where it has T steps or is direct.
   """
   name: str
   kind: str
@@ -72,7 +71,6 @@ class Entry(NamedTuple):
   model: Stage | None
   test: Stage | None
   variant: str = ''
-  encoder_steps: int = 0
 
   @property
   def label(self) -> str:
@@ -83,6 +81,13 @@ class Entry(NamedTuple):
       label = f'{_LABELS[self.kind]} T={self.num_steps}'
       label += f', S={self.encoder_steps}' if self.encoder_steps else ''
     return f'{label}, {self.variant}' if self.variant else label
+
+  @property
+  def encoder_steps(self) -> int:
+    """S of a spiking encoder; 0 where it has T steps, or there is none."""
+    if self.kind == 'ann' or self.model is None:
+      return 0
+    return self.model.config['experiment']['encoder_steps']
 
   @property
   def usual_name(self) -> str:
@@ -219,15 +224,8 @@ def _stage(folder: Path) -> Stage:
 def _entry(name: str, stage: Stage, test: Stage | None) -> Entry:
   experiment = stage.config['experiment']
   kind = _KINDS[stage.config['stage']]
-  if kind == 'ann':
-    return Entry(name, kind, experiment['family'], None, stage, test)
-  return Entry(name,
-               kind,
-               experiment['family'],
-               experiment['num_steps'],
-               stage,
-               test,
-               encoder_steps=experiment['encoder_steps'])
+  return Entry(name, kind, experiment['family'],
+               None if kind == 'ann' else experiment['num_steps'], stage, test)
 
 
 def _absent_entry(name: str, test: Stage | None) -> Entry:
