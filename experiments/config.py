@@ -43,10 +43,12 @@ class Experiment:
     encoding: of the SNN's input, direct or spiking.
     encoder_steps: of a spiking encoder an element, whose sum all T steps share;
       0 for T, one for each.
-    coupling: step or rate.
+    coupling: step, shared or rate.
     num_steps: T.
     surrogate: gradient of a spike.
     width: its width in units of the threshold.
+    short_epochs: before them, on a shorter version of the training sequences
+      (MNIST pixel by pixel: images of half the side), see `slstm.stretch`.
     epochs: of the source LSTM.
     snn_epochs: of the SNN after conversion.
     batch_size: B.
@@ -91,6 +93,7 @@ class Experiment:
   num_steps: int = 2
   surrogate: str = 'triangle'
   width: float = 1.0
+  short_epochs: int = 0
   epochs: int = 12
   snn_epochs: int = 4
   batch_size: int = 64
@@ -144,6 +147,11 @@ class Experiment:
     if self.encoder_steps and self.encoding == 'direct':
       raise ValueError(f'--encoder_steps={self.encoder_steps} needs '
                        '--encoding=spiking.')
+    if self.short_epochs and self.family != 'standard':
+      raise ValueError(f'--short_epochs={self.short_epochs} needs '
+                       '--family=standard, whose gates can be stretched.')
+    if self.short_epochs < 0:
+      raise ValueError(f'--short_epochs={self.short_epochs}: expected >= 0.')
 
   def training(self, spiking: bool) -> TrainConfig:
     """How the source LSTM or the SNN is trained."""

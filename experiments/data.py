@@ -28,6 +28,7 @@ class DataSet(NamedTuple):
     shared_scale: whether the features are of one kind, such as pixels.
     background: training inputs that are noise alone, [clips, N, D].
     subjects: who made each example of train and of validation.
+    shorter: train and validation in a shorter version, x [examples, N', D].
   """
   train: Data
   validation: Data
@@ -36,6 +37,7 @@ class DataSet(NamedTuple):
   shared_scale: bool = False
   background: np.ndarray | None = None
   subjects: tuple[np.ndarray, np.ndarray] | None = None
+  shorter: tuple[Data, Data] | None = None
 
 
 def load(experiment: Experiment) -> DataSet:
@@ -48,6 +50,9 @@ def load(experiment: Experiment) -> DataSet:
   """
   check_choice('--dataset', experiment.dataset, tuple(_LOADERS))
   loaded = _LOADERS[experiment.dataset](experiment)
+  if experiment.short_epochs and loaded.shorter is None:
+    raise ValueError(f'--short_epochs={experiment.short_epochs}: only --dataset'
+                     '=mnist --order=pixels has a shorter version.')
 
   def prepare(data: Data, name: str) -> Data:
     check(data, len(loaded.classes), name)
@@ -118,7 +123,20 @@ def _mnist(experiment: Experiment) -> DataSet:
   chosen = (*mnist.validation_split(splits['train']), splits['test'])
   train, validation, test = (Data(mnist.as_sequence(part.x, experiment.order),
                                   part.y) for part in chosen)
-  return DataSet(train, validation, test, mnist.CLASSES, shared_scale=True)
+  shorter = None
+  if experiment.short_epochs and experiment.order == 'pixels':
+    shorter = _half_size(chosen[0]), _half_size(chosen[1])
+  return DataSet(train,
+                 validation,
+                 test,
+                 mnist.CLASSES,
+                 shared_scale=True,
+                 shorter=shorter)
+
+
+def _half_size(part: mnist.Split) -> Data:
+  small = mnist.halved(part.x)
+  return Data(small.reshape(len(small), -1, 1), part.y)
 
 
 def _speech_commands(experiment: Experiment) -> DataSet:

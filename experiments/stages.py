@@ -4,6 +4,7 @@ A stage that is finished is not run again; one that was killed goes on from its
 last epoch.
 """
 
+import dataclasses
 import pathlib
 import shutil
 
@@ -39,14 +40,34 @@ def train_ann(experiment: Experiment, dataset: data_lib.DataSet,
   digest = data_lib.digest(dataset)
   if workdir.begin(work_dir, 'train_ann', None, experiment, digest):
     return
+  params = _start(experiment, dataset, work_dir)
+  _train(params, experiment.model(), experiment.training(spiking=False),
+         experiment, dataset, work_dir)
+
+
+def _start(experiment: Experiment, dataset: data_lib.DataSet,
+           work_dir: Path) -> slstm.Params:
+  """Random parameters, or those of a training on shorter sequences."""
   config = experiment.model()
   encoder = encoders.standardising(jnp.asarray(dataset.train.x),
                                    dataset.shared_scale)
-  params = slstm.init(jax.random.key(experiment.seed),
+  if not experiment.short_epochs:
+    return slstm.init(jax.random.key(experiment.seed),
                       dataset.train.x.shape[-1], experiment.hidden,
                       len(dataset.classes), config, encoder, experiment.memory)
-  _train(params, config, experiment.training(spiking=False), experiment,
-         dataset, work_dir)
+  assert dataset.shorter
+  factor = dataset.train.x.shape[1] / dataset.shorter[0].x.shape[1]
+  brief = dataclasses.replace(experiment,
+                              epochs=experiment.short_epochs,
+                              short_epochs=0)
+  short = work_dir / 'short'
+  train_ann(
+      brief,
+      dataset._replace(train=dataset.shorter[0],
+                       validation=dataset.shorter[1],
+                       shorter=None), short)
+  params, _ = checkpoint.load_model(short / 'model')
+  return slstm.stretch(params, factor, config)._replace(encoder=encoder)
 
 
 def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,

@@ -19,6 +19,7 @@ from slstm.neurons import integrate_and_fire
 from slstm.optimiser import TrainConfig
 from slstm.rules import report_dict
 from slstm.select import select
+from slstm.stretch import stretch
 from slstm.train import Data
 from slstm.train import evaluate
 from slstm.train import fit

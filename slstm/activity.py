@@ -108,9 +108,11 @@ def _watch(params: Params, x: Array, config: Config,
   encode = encoders.spikes if params.encoder.neuron else encoders.encode
   encoded = encode(params.encoder, x, config)
   layers = []
-  steady = rate or params.encoder.neuron is None or config.encoder_steps > 0
+  steady = params.encoder.neuron is None or config.encoder_steps > 0
   for layer, (seen, drive) in zip(params.layers, observed):
-    steady = steady and (rate or not layer.neurons.present)
+    # What a layer sees is the same at all t, and what it does, too.
+    steady = ((steady or config.coupling != 'step') and
+              (rate or not layer.neurons.present))
     if steady:
       seen = jax.tree.map(lambda leaf: leaf[:, :1], seen)
     if rate:

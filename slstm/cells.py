@@ -63,8 +63,9 @@ def update(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
            config: Config) -> tuple[Record, Sites]:
   """One update of a layer, with spikes at its converted sites.
 
-  A layer without neurons is the source LSTM (ANN). With neurons this is the
-  'step' coupling: c_{n,t} = f_{n,t} c_{n-1,t} + i_{n,t} g_{n,t}.
+  A layer without neurons is the source LSTM (ANN). With neurons this is
+  c_{n,t} = f_{n,t} c_{n-1,t} + i_{n,t} g_{n,t}. With coupling 'shared' the
+  state of (n-1, t) is the same for all t, see `carried`.
 
   Args:
     layer: parameters; sites without a neuron stay analog.
@@ -88,27 +89,41 @@ def update(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
   return record, Sites(**moved)
 
 
-def element(layer: Layer, z: Array, c_nm1: Array, config: Config) -> Record:
+def element(layer: Layer, z: Array, c_nm1: Array,
+            config: Config) -> tuple[CellState, Record]:
   """All T updates of an element at once: what T times `update` gives.
 
   Only the neurons have to go from one step to the next; all else is computed
-  for all t together.
+  for all t together, and once where it is the same for all.
 
   Args:
     layer: parameters; sites without a neuron stay analog.
-    z: packed pre-activations, [T, ..., 4H].
-    c_nm1: cell states of the element before, [T, ..., H].
+    z: packed pre-activations, [S, ..., 4H], S being `config.slots`.
+    c_nm1: cell states of the element before, [S, ..., H].
     config: static choices.
 
   Returns:
-    What was computed, all with the axis T first.
+    (state, record): what the next element starts from, [S, ..., H], and what
+    was computed, [T, ..., H].
   """
 
-  def fire(site, neuron, d):
-    return neurons.spike_train(neuron, d, site in types.SIGNED_SITES,
-                               config.surrogate, config.width)
+  def over_steps(a):
+    return jnp.broadcast_to(a, (config.num_steps, *a.shape[1:]))
 
-  return _record(layer, fire, z, c_nm1, config)
+  def fire(site, neuron, d):
+    return neurons.spike_train(neuron, over_steps(d), site
+                               in types.SIGNED_SITES, config.surrogate,
+                               config.width)
+
+  record = _record(layer, fire, z, c_nm1, config)
+  return carried(record.state, config), jax.tree.map(over_steps, record)
+
+
+def carried(state: CellState, config: Config) -> CellState:
+  """What the next element starts from, given where the T steps ended."""
+  if config.coupling == 'step':
+    return state
+  return jax.tree.map(lambda leaf: jnp.mean(leaf, 0, keepdims=True), state)
 
 
 def _record(layer: Layer, fire: Callable[[str, Neuron, Array], Array], z: Array,
@@ -184,7 +199,7 @@ def update_spread(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
 
 
 def element_spread(layer: Layer, z: Array, c_nm1: Array,
-                   config: Config) -> Record:
+                   config: Config) -> tuple[CellState, Record]:
   """`element` of a layer from `spread`: each example has its own neurons."""
 
   def example(own, z, c_nm1):

@@ -19,7 +19,7 @@ An operand is spikes if its *values*, over all the data, are found in amplitude
 into the rows of the next matrix) may differ from unit to unit. A site of the
 'quantised' family with one level has amplitude 1: an ANN gets the same credit.
 
-Element-wise work, for each (n, t, unit):
+Element-wise work, for each (n, t, unit) or, where t does not matter, (n, unit):
 
   analog sigmoid, tanh    1 `smooth` (site h is the identity, and free)
   analog clip             1 `clip`; its affine part and the levels of the
@@ -41,6 +41,11 @@ Element-wise work, for each (n, t, unit):
 Zeros of an operand that is not spikes are not skipped, for ANN and SNN alike.
 Hardware could skip some of N D 4H on images of few pixels that are not 0, which
 would bring the LSTM, and direct encoding, nearer to spikes at the input.
+
+With coupling 'shared' all T steps start from one state. Gates, c and analog h
+are the same for all t, unless i, f or g spike, and count once an element; if
+they differ, c takes 1 addition more for each t > 1 (its mean over t), and so
+does an analog h. 1/T folds into U, and into W of the next layer.
 
 With coupling 'rate' and T > 1 the neurons take T steps an element and hand on a
 rate: products with h are MAC, Hadamard products multiply, each non-zero rate of
@@ -142,7 +147,7 @@ def count_operations(params: Params,
       or the network's activity is not finite, or for a batch size below 1.
   """
   x = np.asarray(x)
-  if config.num_steps == 1:  # where the two couplings are the same
+  if config.num_steps == 1:  # where all couplings are the same
     config = dataclasses.replace(config, coupling='step')
   seen_input, seen_layers = activity.watch(params, x, config, executor,
                                            batch_size)
@@ -178,15 +183,18 @@ def _layer(layer: Layer, seen: Activity, operand: _Operand, config: Config,
   num_elements, slots, hidden = nonzero.h.shape
   amplitude = _amplitudes(layer, config)
   h = _Operand(nonzero.h, activity.is_spikes(seen, amplitude['h']))
+  work = _elementwise(layer, seen, amplitude, config, sequences)
+  if config.coupling == 'shared' and not h.is_spikes:  # their mean over t
+    h = h._replace(nonzero=h.nonzero[:, :1])
+    work = work._replace(add=work.add + num_elements * (slots - 1) * hidden)
   units = sequences * num_elements * hidden
   rate = jax.tree.map(lambda a: _mean(a, units * config.num_steps), seen.spikes)
   if h.is_spikes and rate.h is None:
     rate = rate._replace(h=_mean(nonzero.h, units * slots))
   counts = LayerCounts(input=_product(operand, 4 * hidden, sequences),
-                       recurrent=_product(h._replace(nonzero=nonzero.h[:-1]),
+                       recurrent=_product(h._replace(nonzero=h.nonzero[:-1]),
                                           4 * hidden, sequences),
-                       elementwise=_elementwise(layer, seen, amplitude, config,
-                                                sequences),
+                       elementwise=work,
                        spike_rate=rate,
                        sparsity=jax.tree.map(
                            lambda a: _mean(sequences - a, units * slots),
@@ -211,6 +219,12 @@ def _amplitudes(layer: Layer, config: Config) -> dict[str, Any]:
 def _elementwise(layer: Layer, seen: Activity, amplitude: dict[str, Any],
                  config: Config, sequences: int) -> Elementwise:
   num_elements, slots, hidden = seen.nonzero.h.shape
+  means = 0
+  if config.coupling == 'shared' and not set(
+      layer.neurons.present) & set('ifg'):
+    slots = 1
+  elif config.coupling == 'shared':
+    means = num_elements * (slots - 1) * hidden
   updates = num_elements * slots * hidden
   later = updates - slots * hidden  # those of n >= 2, where c_{n-1} is not 0
   multiply = 0.0
@@ -219,7 +233,9 @@ def _elementwise(layer: Layer, seen: Activity, amplitude: dict[str, Any],
     multiply += 0 if gating else count
   analog = updates * sum(getattr(layer.neurons, s) is None for s in 'ifgoc')
   smooth = analog if config.family == 'standard' else 0
-  work = [Elementwise(multiply, later, smooth=smooth, clip=analog - smooth)]
+  work = [
+      Elementwise(multiply, later + means, smooth=smooth, clip=analog - smooth)
+  ]
   for site in layer.neurons.present:
     neuron = getattr(layer.neurons, site)
     if site in 'ifg':

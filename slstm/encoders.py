@@ -65,7 +65,7 @@ def encode(encoder: Encoder, x: Array, config: Config) -> Array:
   """
   if encoder.neuron is None:
     return _standardise(encoder, x)[:, None]
-  if config.coupling == 'rate' or config.encoder_steps:
+  if config.coupling != 'step' or config.encoder_steps:
     return neurons.staircase(encoder.neuron,
                              _standardise(encoder,
                                           x)[:, None], config.input_steps, True,

@@ -68,13 +68,13 @@ def run(layers: Sequence[Layer],
       coupling 'rate' under wavefront.
   """
   types.check_choice('executor', executor, tuple(EXECUTORS))
-  if executor == 'wavefront' and config.coupling == 'rate':
+  if executor == 'wavefront' and config.coupling != 'step':
     raise ValueError(
-        "executor 'wavefront' cannot run coupling 'rate': the cell state of "
-        'an element needs all T steps of its gates, so no step of element n '
+        f"executor 'wavefront' cannot run coupling '{config.coupling}': the "
+        'state of an element needs all of its T steps, so no step of element n '
         "can start before element n-1 has ended. Use executor 'stacked' or "
         "coupling 'step'.")
-  slots = 1 if config.coupling == 'rate' else config.num_steps
+  slots = config.slots
   _check_shapes(layers, x, slots)
   start = tuple(
       zero_state(layer, slots, x.shape[2], layer.u.i.dtype) for layer in layers)

@@ -45,10 +45,13 @@ def sequential(layer, zx, state, config, observe):
     return membranes, (record.state, observe(record))
 
   def element(state, zx_n):
-    zx_n = jnp.broadcast_to(zx_n, state.h.shape[:1] + zx_n.shape[1:])
+    each_step = jax.tree.map(
+        lambda a: jnp.broadcast_to(a, (config.num_steps, *a.shape[1:])),
+        (zx_n, state))
     _, (state, seen) = jax.lax.scan(time_step,
                                     cells.initial_membranes(layer, shape),
-                                    (zx_n, state))
+                                    each_step)
+    state = cells.carried(state, config)
     return state, (state.h, seen)
 
   return jax.lax.scan(element, state, zx)
@@ -60,9 +63,9 @@ def stacked(layer, zx, state, config, observe, lean=False):
     return _rate(layer, zx, state, config, observe)
 
   def elementwise(spread, z, c_nm1):
-    record = cells.element_spread(layer._replace(neurons=spread), z, c_nm1,
-                                  config)
-    return record.state, jax.vmap(observe)(record)
+    state, record = cells.element_spread(layer._replace(neurons=spread), z,
+                                         c_nm1, config)
+    return state, jax.vmap(observe)(record)
 
   spread = cells.spread(layer, state.h.shape[1:]).neurons
   return _recurrent_scan(elementwise, lean, cells.fuse(layer.u), spread, state,

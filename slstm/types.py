@@ -150,7 +150,9 @@ class Config:
     slope: a in hard sigmoid(z) = clip(z / 2a + 1/2, 0, 1), > 0.
     levels: Q, the quantisation levels of the 'quantised' family, >= 1.
     num_steps: T, SNN time steps an element; 1 for an ANN.
-    coupling: how T steps share the cell state, 'step' or 'rate'.
+    coupling: whether the T steps of an element have a state h, c of their own
+      ('step'), or all start from a 'shared' one, the mean of where those of the
+      element before ended; or 'rate', for reference (see `cells.rate_update`).
     encoder_steps: S, steps an element of a spiking encoder, whose mean output
       all T steps share, >= 0; with 0 it takes T, one for each.
     surrogate: name of the gradient of a spike, see `slstm.surrogate`.
@@ -170,7 +172,7 @@ class Config:
   def __post_init__(self):
     check_choice('Config.family', self.family,
                  ('standard', 'hard', 'quantised'))
-    check_choice('Config.coupling', self.coupling, ('step', 'rate'))
+    check_choice('Config.coupling', self.coupling, ('step', 'shared', 'rate'))
     check_positive('Config.slope', self.slope)
     check_positive('Config.width', self.width)
     for name, least in (('levels', 1), ('num_steps', 1), ('encoder_steps', 0)):
@@ -184,6 +186,11 @@ class Config:
                        'of at least one name, none twice.')
     for name in self.pooling:
       check_choice('Config.pooling', name, ('last', 'mean', 'max'))
+
+  @property
+  def slots(self) -> int:
+    """States that a layer carries: T with coupling 'step', else 1."""
+    return self.num_steps if self.coupling == 'step' else 1
 
   @property
   def input_steps(self) -> int:

@@ -171,7 +171,7 @@ def test_rate_conversion_tends_to_the_source():
   assert worst[1] < 0.2 * worst[0]
 
 
-@pytest.mark.parametrize('coupling', ['step', 'rate'])
+@pytest.mark.parametrize('coupling', ['step', 'shared', 'rate'])
 def test_logits_of_a_converted_network_are_those_of_the_oracle(coupling):
   params, x, calibration = _source()
   conversion = convert(params, calibration,

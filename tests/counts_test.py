@@ -361,7 +361,7 @@ def recount(params, config, x, encoded, result):
     Mean operations a sequence, by (place, kind).
   """
   total = collections.Counter()
-  rate = config.coupling == 'rate'
+  rate, shared = config.coupling == 'rate', config.coupling == 'shared'
 
   def neuron_work(place, neuron, unit, ternary, spikes):
     """`spikes`: whether it fired at each of the steps of one element."""
@@ -420,11 +420,18 @@ def recount(params, config, x, encoded, result):
       spiking = is_ternary(h, unit_amplitude['h'])
     elif not rate and {'o', 'c'} <= converted:
       spiking = is_ternary(h, unit_amplitude['o'] * unit_amplitude['c'])
-    product((index, 'recurrent'), h[:-1], spiking, 4 * hidden)
     operand = h
+    if shared and not spiking:  # the mean over t enters a product
+      operand = h[:, :1]
+      total[index, 'add'] += h.size - operand.size
+    product((index, 'recurrent'), operand[:-1], spiking, 4 * hidden)
+    differs = not shared or bool(converted & {'i', 'f', 'g'})
 
     gates = set() if rate else converted
     for n, t, b, j in np.ndindex(*h.shape):
+      if t > 0 and not differs:
+        continue
+      total[index, 'add'] += shared and t > 0
       for site in 'ifgoc':
         if site not in converted:
           smooth = config.family == 'standard'
@@ -514,6 +521,9 @@ CASES = [
     (('ifg', 'go'), 0, 2, 'step', ('last', 'mean', 'max')),
     (('ifg', 'oc'), 4, 2, 'step', ('last', 'mean')),
     (('oc', 'h'), 2, 3, 'step', ('last',)),
+    (('oc', 'oc'), None, 2, 'shared', ('last', 'mean')),
+    (('ho', 'ifgoc'), 0, 4, 'shared', ('last', 'max')),
+    (('c', 'fo'), 4, 2, 'shared', ('last', 'mean', 'max')),
     (('oc', 'ifgoc'), 0, 2, 'rate', ('last', 'mean')),
     (('ich', 'gh'), None, 2, 'rate', ('max',)),
     (('oc', 'gh'), 4, 2, 'rate', ('max',)),

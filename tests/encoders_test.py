@@ -60,7 +60,7 @@ def test_a_constant_feature_keeps_std_1(value):
   np.testing.assert_array_equal(encoder.std, [1])
 
 
-@pytest.mark.parametrize('coupling', ['step', 'rate'])
+@pytest.mark.parametrize('coupling', ['step', 'shared', 'rate'])
 @pytest.mark.parametrize('num_steps', [1, 2, 7])
 @pytest.mark.parametrize('shape', [(), (D,)], ids=['a layer', 'a feature'])
 def test_spiking_encoding_agrees_with_the_oracle(coupling, num_steps, shape):
@@ -71,7 +71,7 @@ def test_spiking_encoding_agrees_with_the_oracle(coupling, num_steps, shape):
   expected = oracle.encode(encoder, x, config, np.float32)
   for encode in (encoders.encode, jax.jit(encoders.encode, static_argnums=2)):
     y = encode(encoder, x, config)
-    assert y.shape == (4, 1 if coupling == 'rate' else num_steps, 2, D)
+    assert y.shape == (4, num_steps if coupling == 'step' else 1, 2, D)
     if coupling == 'step':
       np.testing.assert_array_equal(y, expected)
       spikes = np.asarray(y) / np.asarray(encoder.neuron.amplitude)
@@ -80,7 +80,7 @@ def test_spiking_encoding_agrees_with_the_oracle(coupling, num_steps, shape):
       np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize('coupling', ['step', 'rate'])
+@pytest.mark.parametrize('coupling', ['step', 'shared', 'rate'])
 @pytest.mark.parametrize('encoder_steps', [1, 3])
 def test_all_steps_share_what_encoder_steps_add_up_to(coupling, encoder_steps):
   rng = np.random.default_rng(0)

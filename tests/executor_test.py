@@ -277,11 +277,37 @@ def test_rate_coupling_agrees_with_the_oracle(name):
     np.testing.assert_allclose(s.c, c, rtol=1e-5, atol=1e-6)
 
 
-def test_one_step_is_the_same_for_both_couplings():
+@pytest.mark.parametrize('sites', [['oc'], ['igh', 'oc'], ['', 'ifgoc', 'h']])
+@pytest.mark.parametrize('num_steps', [1, 2, 4])
+def test_shared_coupling_agrees_with_the_oracle(sites, num_steps):
+  layers, x, state, config = network(sites, 3, num_steps, 2, False)
+  state = jax.tree.map(lambda leaf: leaf[:1], state)
+  config = Config(**{**vars(config), 'coupling': 'shared'})
+  runs = [
+      observed_run(name, layers, x, config, state)
+      for name in ('sequential', 'stacked')
+  ]
+  assert runs[0].h.shape == (3, 1, 2, networks.HIDDEN)
+  check_against_oracle(runs[0], layers, x, config, state)
+  jax.tree.map(np.testing.assert_array_equal, *runs)
+
+
+@pytest.mark.parametrize('coupling', ['shared', 'rate'])
+def test_one_step_is_the_same_for_all_couplings(coupling):
   layers, x, state, config = network(MIXED, 3, 1, 2, True)
-  rate = Config(**{**vars(config), 'coupling': 'rate'})
-  a, b = (executor.run(layers, x, c, state=state) for c in (config, rate))
+  other = Config(**{**vars(config), 'coupling': coupling})
+  a, b = (executor.run(layers, x, c, state=state) for c in (config, other))
   jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize('sites', [['h'], ['h', 'h']])
+def test_shared_coupling_is_rate_coupling_where_h_alone_spikes(sites):
+  layers, x, _, config = network(sites, 5, 3, 2, False)
+  shared, rate = (Config(**{
+      **vars(config), 'coupling': coupling
+  }) for coupling in ('shared', 'rate'))
+  a, b = (executor.run(layers, x, c).h for c in (shared, rate))
+  np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 @names
@@ -311,12 +337,13 @@ def test_an_observer_sees_the_same_shape_with_rate_coupling():
 # --- Bad input ----------------------------------------------------------------
 
 
-def test_wavefront_refuses_rate_and_says_why():
+@pytest.mark.parametrize('coupling', ['shared', 'rate'])
+def test_wavefront_refuses_one_state_for_all_steps_and_says_why(coupling):
   layers, x, _, _ = network(MIXED, 2, 2, 1, False)
   with pytest.raises(ValueError,
-                     match="'wavefront' cannot run coupling 'rate'"
-                     '.*needs all T steps'):
-    executor.run(layers, x, Config(coupling='rate', num_steps=2), 'wavefront')
+                     match=f"'wavefront' cannot run coupling '{coupling}'"
+                     '.*needs all of its T steps'):
+    executor.run(layers, x, Config(coupling=coupling, num_steps=2), 'wavefront')
 
 
 def test_an_unknown_executor_is_refused():

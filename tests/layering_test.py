@@ -11,6 +11,7 @@ RANKS = {
     'activations': 1,
     'parallel': 1,
     'coverage': 1,
+    'stretch': 1,
     'surrogate': 1,
     'neurons': 2,
     'cells': 3,

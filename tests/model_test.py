@@ -230,7 +230,7 @@ def test_gradient_of_a_smooth_network():
                 rtol=1e-6)
 
 
-@pytest.mark.parametrize('coupling', ['step', 'rate'])
+@pytest.mark.parametrize('coupling', ['step', 'shared', 'rate'])
 def test_gradient_reaches_every_trained_leaf(coupling):
   config = Config(num_steps=2,
                   coupling=coupling,

@@ -22,21 +22,21 @@ TERNARY = {'i': False, 'f': False, 'o': False, 'g': True, 'c': True, 'h': True}
 class Result:
   """What `run` computed; each list has an entry for each layer.
 
-  T is 1 for coupling 'rate'.
+  T is 1 for coupling 'rate'; S is T for coupling 'step', else 1.
 
   Attributes:
-    h: output of the last layer, [N, T, B, H].
+    h: output of the last layer, [N, S, B, H].
     all_h, all_c: lists of [N, T, B, H].
-    final_h, final_c: lists of the state to continue from, [T, B, H].
+    final_h, final_c: lists of the state to continue from, [S, B, H].
     drive, output: lists of dicts from site to [N, T, B, H].
     spikes: the same for the sites that spike; empty for coupling 'rate'.
   """
 
-  def __init__(self, all_h, all_c, drive, output, spikes):
-    self.h = all_h[-1]
+  def __init__(self, handed_on, all_h, all_c, drive, output, spikes):
+    self.h = handed_on[-1][0]
     self.all_h, self.all_c = all_h, all_c
-    self.final_h = [h[-1] for h in all_h]
-    self.final_c = [c[-1] for c in all_c]
+    self.final_h = [h[-1] for h, _ in handed_on]
+    self.final_c = [c[-1] for _, c in handed_on]
     self.drive, self.output, self.spikes = drive, output, spikes
 
 
@@ -148,22 +148,25 @@ def _run_example(layers, x, h, c, config):
   Args:
     layers: parameters of each layer.
     x: input of the first layer, [N, S, D]; S is T, or 1 for the same every t.
-    h, c: initial state of each layer, [T, H].
+    h, c: initial state of each layer, [S, H].
     config: family, slope, levels, num_steps, coupling.
 
   Returns:
     For each layer a list over n of a list over t of updates, dicts of what
-    was computed: h and c [H]; drive, output and spikes, dicts from site to [H].
+    was computed: h and c [H]; drive, output and spikes, dicts from site to [H];
+    and for each layer a list over n of (h, c) that were handed on, [S, H].
   """
-  slots = 1 if config.coupling == 'rate' else config.num_steps
+  num_steps = 1 if config.coupling == 'rate' else config.num_steps
   h, c = [list(rows) for rows in h], [list(rows) for rows in c]
-  history = [[] for _ in layers]
+  history, handed_on = [[] for _ in layers], [[] for _ in layers]
   for x_n in x:
-    below = [x_n[t if len(x_n) > 1 else 0] for t in range(slots)]
+    below = x_n
     for index, layer in enumerate(layers):
       membrane = {}  # every element starts from v_0
       steps = []
-      for t in range(slots):
+      if config.coupling == 'shared':  # every step starts from the same state
+        h[index], c[index] = h[index] * num_steps, c[index] * num_steps
+      for t in range(num_steps):
         spikes = {}
 
         def squash(site, d):
@@ -176,7 +179,8 @@ def _run_example(layers, x, h, c, config):
           membrane[site], spikes[site] = lif_step(neuron, v, d, TERNARY[site])
           return neuron.amplitude * spikes[site]
 
-        z = pre_activations(layer, below[t], h[index][t])
+        z = pre_activations(layer, below[t if len(below) > 1 else 0],
+                            h[index][t])
         h[index][t], c[index][t], drive, output = lstm_update(
             squash, z, c[index][t], config.slope)
         steps.append({
@@ -186,9 +190,13 @@ def _run_example(layers, x, h, c, config):
             'output': output,
             'spikes': spikes
         })
+      if config.coupling == 'shared':
+        h[index] = [sum(h[index]) / num_steps]
+        c[index] = [sum(c[index]) / num_steps]
       history[index].append(steps)
+      handed_on[index].append((h[index][:], c[index][:]))
       below = h[index][:]
-  return history
+  return history, handed_on
 
 
 def run(layers, x, config, dtype, state=None):
@@ -199,13 +207,13 @@ def run(layers, x, config, dtype, state=None):
     x: [N, S, B, D], S = 1 or T.
     config: anything with family, slope, levels, num_steps and coupling.
     dtype: of all arithmetic.
-    state: initial (h, c) of each layer, [T, B, H]; zeros by default.
+    state: initial (h, c) of each layer, [S, B, H]; zeros by default.
 
   Returns:
     A Result.
   """
   layers, x, state = cast((layers, x, state), dtype)
-  slots = 1 if config.coupling == 'rate' else config.num_steps
+  slots = config.num_steps if config.coupling == 'step' else 1
   batch = x.shape[2]
   if state is None:
     hidden_sizes = [layer.u.i.shape[0] for layer in layers]
@@ -215,8 +223,17 @@ def run(layers, x, config, dtype, state=None):
       _run_example(layers, x[:, :, b], [h[:, b] for h, _ in state],
                    [c[:, b] for _, c in state], config) for b in range(batch)
   ]
-  by_layer = list(zip(*examples))
-  return Result(all_h=[_stack(h, lambda update: update['h']) for h in by_layer],
+  by_layer, states = (list(zip(*part)) for part in zip(*examples))
+  handed_on = [  # (h, c), each [N, S, B, H]
+      tuple(
+          np.moveaxis([[state[k]
+                        for state in example]
+                       for example in layer], 0, 2)
+          for k in (0, 1))
+      for layer in states
+  ]
+  return Result(handed_on,
+                all_h=[_stack(h, lambda update: update['h']) for h in by_layer],
                 all_c=[_stack(h, lambda update: update['c']) for h in by_layer],
                 drive=[_stack_sites(h, 'drive') for h in by_layer],
                 output=[_stack_sites(h, 'output') for h in by_layer],
@@ -247,7 +264,7 @@ def encode(encoder, x, config, dtype):
   neuron = encoder.neuron
   if neuron is None:
     return d[:, None]
-  if config.coupling == 'rate' or config.encoder_steps:
+  if config.coupling != 'step' or config.encoder_steps:
     steps = config.encoder_steps or config.num_steps
     return staircase(neuron, d, steps, True)[:, None]
   outputs = np.zeros(d.shape[:1] + (config.num_steps,) + d.shape[1:], dtype)

@@ -80,6 +80,7 @@ class Entry(NamedTuple):
     else:
       label = f'{_LABELS[self.kind]} T={self.num_steps}'
       label += f', S={self.encoder_steps}' if self.encoder_steps else ''
+      label += ', shared' if self.is_shared else ''
     return f'{label}, {self.variant}' if self.variant else label
 
   @property
@@ -88,6 +89,13 @@ class Entry(NamedTuple):
     if self.kind == 'ann' or self.model is None:
       return 0
     return self.model.config['experiment']['encoder_steps']
+
+  @property
+  def is_shared(self) -> bool:
+    """Whether all T > 1 steps of an element start from one state."""
+    if self.kind == 'ann' or self.model is None or self.num_steps == 1:
+      return False
+    return self.model.config['experiment']['coupling'] == 'shared'
 
   @property
   def usual_name(self) -> str:
@@ -253,6 +261,8 @@ def _variant(results: Results, entry: Entry) -> str:
       skipped |= {*_SNN_TRAINING}
     if entry.encoder_steps:
       skipped.add('encoder_steps')  # the label has it
+    if entry.is_shared:
+      skipped.add('coupling')
     experiment = at.model.config['experiment'] if at.model else {}
     found |= {
         name: value

@@ -185,7 +185,7 @@ def schedules(results: Results) -> Table:
   for name in executor.FORWARD:
     header += [f'{name}, ms', 'dependent steps']
   return Table('Latency by executor', tuple(header), tuple(rows),
-               'The wavefront cannot run coupling "rate".')
+               'The wavefront runs coupling "step" only.')
 
 
 def _latency_note(results: Results) -> str:

@@ -157,6 +157,12 @@ def as_sequence(x: np.ndarray, order: str) -> np.ndarray:
   return pixels if order == 'pixels' else pixels[:, permutation()]
 
 
+def halved(x: np.ndarray) -> np.ndarray:
+  """Means of 2 x 2 pixels: [examples, 28, 28] -> float32 [examples, 14, 14]."""
+  half = SIDE // 2
+  return x.reshape(-1, half, 2, half, 2).mean((2, 4), dtype=np.float32)
+
+
 def permutation() -> np.ndarray:
   """Returns int64 [784]: step n of 'permuted' reads this pixel of 'pixels'."""
   return np.random.default_rng(PERMUTATION_SEED).permutation(PIXELS)
