@@ -83,6 +83,7 @@ def test_rows_have_medians_hiding_and_ratios():
       Key(bench.LSTM, 'wavefront'): 8.0,
       Key(bench.SNN, 'stacked', 1): 6.0,
       Key(bench.SNN, 'stacked', 2): 9.0,
+      Key(bench.SHARED, 'stacked', 2): 5.0,
       Key('torch'): 2.0,
       Key(bench.FLOOR, None, 1): 1.0,
       Key(bench.FLOOR, None, 2): 3.0,
@@ -105,6 +106,8 @@ def test_rows_have_medians_hiding_and_ratios():
       'floor': 3
   })
   assert rows[bench.SNN, 'stacked', 1]['ratio']['floor'] == pytest.approx(6)
+  # Its steps share one product, that of T = 1.
+  assert rows[bench.SHARED, 'stacked', 2]['ratio']['floor'] == pytest.approx(5)
   assert rows['torch', None, None]['hiding'] is None
   assert (snn['elements'], snn['layers'], snn['rounds']) == (3, 2, 5)
   assert snn['compile_s'] == 7.0
@@ -119,10 +122,11 @@ def test_the_network_that_is_timed_spikes_and_stays():
   (params, config), = bench_models.spiking(SHAPE, (2,), ('o', 'c'))
   assert 0.05 < bench_models.spike_rate(params, config, SHAPE) < 0.95
   made = bench_models.ours(SHAPE._replace(layers=1), (2,), ('stacked',),
-                           ('o', 'c'), True)
+                           ('o', 'c'), ('step', 'shared'), True)
   assert list(made) == [
       Key(bench.LSTM, 'stacked'),
-      Key(bench.SNN, 'stacked', 2)
+      Key(bench.SNN, 'stacked', 2),
+      Key(bench.SHARED, 'stacked', 2)
   ]
   for subject in made.values():
     subject.run()
@@ -183,6 +187,7 @@ def test_binaries(binary, kind, executors, tmp_path):
   assert set(names) == {
       *(('LSTM', e, None) for e in executors),
       *(('SNN', e, t) for e in executors for t in (1, 2)),
+      *(('SNN, shared', 'stacked', t) for t in (1, 2)),
       ('flax.linen', None, None), ('floor', None, 1), ('floor', None, 2)
   }
   assert len({row['rounds'] for row in metrics['rows']}) == 1
@@ -199,6 +204,7 @@ def test_binaries(binary, kind, executors, tmp_path):
     ('--executors=fast', "--executors is 'fast'"),
     ('--peers=jaxless', "--peers is 'jaxless'"),
     ('--sites=z', "--sites is 'z'"),
+    ('--couplings=rate', "--couplings is 'rate'"),
     ('--steps=0', '--steps=0'),
 ])
 def test_bad_flags_are_named(flag, message, tmp_path):

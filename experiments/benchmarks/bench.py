@@ -19,7 +19,8 @@ import numpy as np
 
 from experiments import workdir
 
-LSTM, SNN, FLOOR = 'LSTM', 'SNN', 'floor'
+LSTM, SNN, SHARED, FLOOR = 'LSTM', 'SNN', 'SNN, shared', 'floor'
+SPIKING = {'step': SNN, 'shared': SHARED}  # by coupling
 
 # What a user may have set that moves the times.
 _VARIABLES = ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES', 'MALLOC_MMAP_THRESHOLD_',
@@ -133,7 +134,8 @@ def measure(shape: Shape,
     number of rounds, what `Subject` knows of it, and
       hiding: its time over that of the same subject at T = 1, None without it;
       ratio: its time over that of each baseline, by name: this library's LSTM
-        under its fastest executor, each peer, the bare products of the same T.
+        under its fastest executor, each peer, the bare products of the same T
+        (of T = 1 where all steps share one).
   """
   times = in_turns({key: s.run for key, s in subjects.items()}, limits, clock)
   medians = {key: float(np.median(taken)) for key, taken in times.items()}
@@ -162,10 +164,11 @@ def _hiding(key: Key, medians: Mapping[Key, float]) -> float | None:
 def _baselines(key: Key, medians: Mapping[Key, float]) -> dict[str, float]:
   """The times that the time of `key` is compared with."""
   found: dict[str, float] = {}
+  products = 1 if key.name == SHARED else key.steps or 1
   for other, median in medians.items():
-    if other.name == SNN:
+    if other.name in SPIKING.values():
       continue
-    if other.name == FLOOR and other.steps != (key.steps or 1):
+    if other.name == FLOOR and other.steps != products:
       continue
     found[other.name] = min(median, found.get(other.name, median))
   return found

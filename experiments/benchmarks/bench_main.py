@@ -69,6 +69,8 @@ def main(small: Grid, executors: Sequence[str], training: bool) -> None:
   flags.DEFINE_enum('grid', 'small', ('small', 'full'),
                     'Sizes, where a flag below does not give others.')
   define_flags(executors)
+  flags.DEFINE_list('couplings', list(bench.SPIKING),
+                    'Whether time steps have a state each, or a shared one.')
   flags.DEFINE_list('peers', list(peers.PEERS),
                     'Other libraries to time; an absent one is skipped.')
   flags.DEFINE_integer('threads',
@@ -147,6 +149,7 @@ def _names(flag: str, choices: Sequence[str]) -> tuple[str, ...]:
 def _run(default: Grid, training: bool) -> None:
   """Measures one shape after the other, and writes what there is so far."""
   shapes, steps, executors, sites = chosen_flags(default)
+  couplings = _names('couplings', tuple(bench.SPIKING))
   names, skipped = peers.present(_names('peers', tuple(peers.PEERS)))
   work_dir = pathlib.Path(flags.FLAGS.work_dir)
   if (work_dir / 'metrics.json').exists():
@@ -169,9 +172,11 @@ def _run(default: Grid, training: bool) -> None:
   }
   for shape in shapes:
     # All of a shape are timed in the same rounds, and only they are compared.
+    ours = bench_models.ours(shape, steps, executors, sites, couplings,
+                             training)
     measured = bench.measure(
         shape, {
-            **bench_models.ours(shape, steps, executors, sites, training),
+            **ours,
             **peers.subjects(names, shape, training),
             **bench_models.floor(shape, steps, training),
         }, limits)

@@ -50,8 +50,9 @@ def placed(
 
 
 def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
-         sites: tuple[str, ...], training: bool) -> dict[Key, Subject]:
-  """The LSTM, and the spiking LSTM for every T, under every executor."""
+         sites: tuple[str, ...], couplings: Sequence[str],
+         training: bool) -> dict[Key, Subject]:
+  """The LSTM, and the spiking LSTMs for every T, under every executor."""
   subject = training_step if training else _inference
   lstm = Config(family='standard')
   params = _source(shape, lstm)
@@ -59,12 +60,15 @@ def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
       Key(bench.LSTM, executor): subject(params, lstm, shape, executor)
       for executor in executors
   }
-  for params, config in spiking(shape, steps, sites):
-    rate = spike_rate(params, config, shape)
-    for executor in executors:
-      made = subject(params, config, shape, executor)
-      key = Key(bench.SNN, executor, config.num_steps)
-      found[key] = made._replace(spike_rate=rate)
+  for coupling in couplings:
+    for params, config in spiking(shape, steps, sites, coupling):
+      rate = spike_rate(params, config, shape)
+      for executor in executors:
+        if executor == 'wavefront' and coupling != 'step':
+          continue
+        made = subject(params, config, shape, executor)
+        key = Key(bench.SPIKING[coupling], executor, config.num_steps)
+        found[key] = made._replace(spike_rate=rate)
   return found
 
 
@@ -73,8 +77,10 @@ def _source(shape: Shape, config: Config) -> Params:
                     (shape.hidden,) * shape.layers, CLASSES, config)
 
 
-def spiking(shape: Shape, steps: Sequence[int],
-            sites: tuple[str, ...]) -> list[tuple[Params, Config]]:
+def spiking(shape: Shape,
+            steps: Sequence[int],
+            sites: tuple[str, ...],
+            coupling: str = 'step') -> list[tuple[Params, Config]]:
   """For every T a spiking LSTM, converted from a hard one of that shape."""
   config = Config()
   params = _source(shape, config)
@@ -82,9 +88,10 @@ def spiking(shape: Shape, steps: Sequence[int],
                                 inputs(shape._replace(batch=_CALIBRATION)),
                                 config)
   return [
-      slstm.convert(params, calibration,
-                    slstm.ConversionConfig(sites=sites, num_steps=t))[:2]
-      for t in steps
+      slstm.convert(
+          params, calibration,
+          slstm.ConversionConfig(sites=sites, num_steps=t,
+                                 coupling=coupling))[:2] for t in steps
   ]
 
 

@@ -52,15 +52,16 @@ def of_shape(shape: Shape, rows: Sequence[Row]) -> list[tables.Table]:
 def _by_steps(shape: Shape, rows: Sequence[Row]) -> tables.Table:
   """Time against T, and how much of it an executor hides."""
   curves: dict[Key, dict[int, float]] = {}
-  best: dict[int, float] = {}
+  best: dict[Key, dict[int, float]] = {}
   for row in rows:
     if row['steps'] is None:
       continue
     t, median = row['steps'], row['median_ms']
     curves.setdefault(Key(row['name'], row['executor']), {})[t] = median
-    if row['name'] == bench.SNN:
-      best[t] = min(median, best.get(t, median))
-  curves[Key(bench.SNN, _BEST)] = best
+    if row['name'] in bench.SPIKING.values():
+      at = best.setdefault(Key(row['name'], _BEST), {})
+      at[t] = min(median, at.get(t, median))
+  curves |= best
   steps = sorted({t for at in curves.values() for t in at})
   later = [t for t in steps if t > 1 and 1 in steps]
   return tables.Table(
@@ -77,11 +78,12 @@ def _by_baseline(shape: Shape, rows: Sequence[Row]) -> tables.Table:
   baselines = sorted({name for row in rows for name in row['ratio']},
                      key=[row['name'] for row in rows].index)
   rates = {
-      row['steps']: tables.rate(row['spike_rate'])
+      (row['name'], row['steps']): tables.rate(row['spike_rate'])
       for row in rows
       if row['spike_rate'] is not None
   }
-  shares = ', '.join(f'{rate} at T = {t}' for t, rate in rates.items())
+  shares = ', '.join(
+      f'{rate} in {name} at T = {t}' for (name, t), rate in rates.items())
   return tables.Table(
       f'{shape}: time over that of the baselines',
       ('', 'T', 'median, ms', 'quartiles, ms',
@@ -95,8 +97,9 @@ def _by_baseline(shape: Shape, rows: Sequence[Row]) -> tables.Table:
           _or_none('{:.1f}', row['peak_bytes'], 1e-6),
       ) for row in rows),
       note=f'{rows[0]["rounds"]} rounds. LSTM (at its fastest, as a baseline) '
-      'and SNN are those of this library, floor is the matrix products alone. '
-      f'Share of h that is not zero in the SNN: {shares}. Memory: arguments, '
+      'and SNNs are those of this library, floor is the matrix products alone '
+      '(of T = 1 for a shared state). '
+      f'Share of h that is not zero: {shares}. Memory: arguments, '
       'results and temporaries, on each device.',
       names=2)
 
@@ -115,14 +118,13 @@ def figure(shape: Shape, rows: Sequence[Row]) -> Figure:
   made = plots.new_figure(9.0, 4.6)
   left, right = made.subplots(1, 2)
   colours = iter(_EXECUTORS)
-  for executor in dict.fromkeys(
-      row['executor'] for row in rows if row['name'] == bench.SNN):
-    curve = [
-        row for row in rows
-        if (row['name'], row['executor']) == (bench.SNN, executor)
-    ]
+  for key in dict.fromkeys(
+      Key(row['name'], row['executor'])
+      for row in rows
+      if row['name'] in bench.SPIKING.values()):
+    curve = [row for row in rows if (row['name'], row['executor']) == key[:2]]
     colour = next(colours, plots.GREY)
-    _time_curve(left, curve, f'SNN, {executor}', colour, 'o')
+    _time_curve(left, curve, str(key), colour, 'o')
     if all(row['hiding'] for row in curve):
       right.plot([row['steps'] for row in curve],
                  [row['hiding'] for row in curve],
