@@ -56,6 +56,8 @@ VARIANTS = {
         Variant('weights alone are trained', {'neuron_rate': 0.0}),
     'layer':
         Variant('one neuron a layer and site', {'granularity': 'layer'}),
+    'shared':
+        Variant('all T steps start from one state', {'coupling': 'shared'}),
     'rate':
         Variant('coupling by rates', {'coupling': 'rate'}),
     'h':

@@ -40,7 +40,7 @@ class ConversionConfig:
     shift: v_0 of the 'if': 'none', the 'uniform' rule, or fitted to 'data'. The
       'lif' always fits its own. 'none' shows what the shift of i, f and o is
       worth; the shift of a ternary neuron is its fire level, which stays.
-    coupling: 'step' or 'rate', see `types.Config`.
+    coupling: 'step', 'shared' or 'rate', see `types.Config`.
     granularity: one neuron for a 'layer' (scalar leaves), or one a 'unit'.
     encoding: of the input, 'direct' or 'spiking' (see `slstm.encoders`); the
       neurons of the latter are fitted to the identity.

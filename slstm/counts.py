@@ -220,10 +220,9 @@ def _elementwise(layer: Layer, seen: Activity, amplitude: dict[str, Any],
                  config: Config, sequences: int) -> Elementwise:
   num_elements, slots, hidden = seen.nonzero.h.shape
   means = 0
-  if config.coupling == 'shared' and not set(
-      layer.neurons.present) & set('ifg'):
-    slots = 1
-  elif config.coupling == 'shared':
+  if config.coupling == 'shared':
+    differ = any(site in 'ifg' for site in layer.neurons.present)
+    slots = slots if differ else 1
     means = num_elements * (slots - 1) * hidden
   updates = num_elements * slots * hidden
   later = updates - slots * hidden  # those of n >= 2, where c_{n-1} is not 0

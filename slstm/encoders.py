@@ -11,7 +11,7 @@ product only accumulates (goes beyond Datta et al. 2022):
   encoder_steps = S > 0  all T steps see amplitude (s_1 + .. + s_S) / S, which
                          is accumulated spike by spike, once an element
 
-With coupling 'rate' the layers have one step, which sees the mean in any case.
+With coupling 'shared' or 'rate' all steps see the mean in any case.
 """
 
 import jax

@@ -10,9 +10,11 @@ the output of the layer below at (n, t), and nothing else:
   wavefront   N + T + L - 2 dependent steps; step k updates every (n, t, layer)
               with n + t + layer = k, all time slots at once by `vmap`
 
-All of them compute the same function. Coupling 'rate' averages over t inside
-each element: there is nothing to pipeline, so wavefront refuses it, and
-the others share its single schedule.
+All of them compute the same function. That is coupling 'step'. With 'shared' or
+'rate' an element needs all T steps of the one before: there is nothing to
+pipeline, and wavefront refuses them. But then all T steps see one z, so stacked
+and lean take one product an element, whatever T; sequential takes T of them
+with 'shared', and with 'rate' does the same as stacked.
 """
 
 import functools
@@ -33,8 +35,8 @@ class Run(NamedTuple):
   """What an executor returns.
 
   Attributes:
-    h: output of the last layer, [N, T, B, H].
-    state: final state of each layer, h and c [T, B, H]; feed it back as
+    h: output of the last layer, [N, S, B, H], S being `config.slots`.
+    state: final state of each layer, h and c [S, B, H]; feed it back as
       `state` to continue the sequence.
     observed: for each layer what `observe` made of its records, [N, T, ...].
   """
@@ -53,19 +55,19 @@ def run(layers: Sequence[Layer],
 
   Args:
     layers: parameters of each layer, first to last.
-    x: input, [N, S, B, D], where S is 1 (the same input at every time step) or
-      T. If dtypes differ, all is computed in the widest.
+    x: input, [N, 1, B, D], the same at every time step, or [N, S, B, D]. If
+      dtypes differ, all is computed in the widest.
     config: static choices, among them T.
     executor: a key of `EXECUTORS`.
     observe: function of a Record; its outputs are stacked over n and t.
-    state: initial state of each layer, h and c [T, B, H]; zeros by default.
+    state: initial state of each layer, h and c [S, B, H]; zeros by default.
 
   Returns:
     A `Run`. T is 1 for an ANN, and for coupling 'rate'.
 
   Raises:
     ValueError: for an unknown executor, shapes that do not fit each other, or
-      coupling 'rate' under wavefront.
+      wavefront with a coupling other than 'step'.
   """
   types.check_choice('executor', executor, tuple(EXECUTORS))
   if executor == 'wavefront' and config.coupling != 'step':
@@ -90,7 +92,7 @@ def run(layers: Sequence[Layer],
 
 
 def zero_state(layer: Layer, slots: int, batch: int, dtype: Any) -> CellState:
-  """The state before the first element: h = c = 0, each [T, B, H]."""
+  """The state before the first element: h = c = 0, each [S, B, H]."""
   zeros = jnp.zeros((slots, batch, layer.u.i.shape[0]), dtype)
   return CellState(zeros, zeros)
 
@@ -104,13 +106,14 @@ def _check_state(state: Sequence[CellState], like: Sequence[CellState]) -> None:
       if leaf.shape != expected.h.shape:
         raise ValueError(
             f'run: state[{index}].{name} has shape {leaf.shape}; expected '
-            f'[T, B, H] = {expected.h.shape}. Is it of another batch or T?')
+            f'[S, B, H] = {expected.h.shape}. Is it of another batch, T or '
+            'coupling?')
 
 
 def _check_shapes(layers: Sequence[Layer], x: Array, slots: int) -> None:
   if x.ndim != 4 or x.shape[1] not in (1, slots) or x.shape[0] < 1:
     raise ValueError(f'run: x has shape {x.shape}; expected [N, S, B, D] with '
-                     f'N >= 1 and S = 1 or T = {slots}.')
+                     f'N >= 1 and S = 1 or {slots}.')
   if not layers:
     raise ValueError('run: no layers; expected at least one.')
   features = x.shape[3]

@@ -28,7 +28,7 @@ class Output(NamedTuple):
   Attributes:
     logits: [B, K].
     pooled: input of the read-out, [B, P H].
-    state: final state of each layer, h and c [T, B, H].
+    state: final state of each layer, h and c, see `executor.Run`.
     observed: for each layer what the observer made of its records, [N, T, ...].
   """
   logits: Array

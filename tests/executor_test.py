@@ -170,9 +170,9 @@ def gradients(name, layers, x, state, config):
   rng = np.random.default_rng(1)
   batch = x.shape[2]
   h_weights = rng.standard_normal(
-      (x.shape[0], config.num_steps, batch, networks.HIDDEN)).astype(x.dtype)
+      (x.shape[0], config.slots, batch, networks.HIDDEN)).astype(x.dtype)
   c_weights = rng.standard_normal(
-      (config.num_steps, batch, networks.HIDDEN)).astype(x.dtype)
+      (config.slots, batch, networks.HIDDEN)).astype(x.dtype)
 
   def loss(layers, x, state):
     run = executor.run(layers, x, config, name, state=state)
@@ -201,9 +201,24 @@ def test_gradients_of_all_executors_agree(case):
                                        dtype == 'float64')
     layers, x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype),
                                     (layers, x, state))
-    results = [
-        gradients(name, layers, x, state, config) for name in executor.EXECUTORS
-    ]
+    check_gradients_agree(layers, x, state, config, executor.EXECUTORS, rtol)
+
+
+@pytest.mark.parametrize('sites', [['oc', 'h'], ['ifgoc']])
+def test_gradients_of_executors_agree_with_shared_coupling(sites):
+  with jax.enable_x64(True):
+    layers, x, state, config = network(sites, 3, 4, 2, False)
+    layers, x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, 'float64'),
+                                    (layers, x, state))
+    state = jax.tree.map(lambda leaf: leaf[:1], state)
+    shared = Config(**{**vars(config), 'coupling': 'shared'})
+    check_gradients_agree(layers, x, state, shared,
+                          ('sequential', 'stacked', 'lean'), 1e-12)
+
+
+def check_gradients_agree(layers, x, state, config, names, rtol):
+  """No leaf is without a gradient, and all executors have the same."""
+  results = [gradients(name, layers, x, state, config) for name in names]
   for path, leaf in jax.tree.leaves_with_path(results[0]):
     assert np.any(leaf != 0), f'no gradient at {jax.tree_util.keystr(path)}'
   for other in results[1:]:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from experiments import data as data_lib
+from experiments import stages
 from experiments import workdir
 from experiments.config import Experiment
 from experiments.presets import PRESETS
 from slstm import checkpoint
+from slstm import train
 from tests import binaries
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -156,6 +158,40 @@ def test_killed_training_ends_in_the_same_parameters(npz, tmp_path):
     np.testing.assert_array_equal(found[name], value)
 
 
+def test_a_training_starts_from_the_stretched_one_on_shorter_sequences(
+    tmp_path):
+  mine = arrays()
+  whole = train.Data(mine['x'], mine['y'].astype(np.int32))
+  short = train.Data(whole.x[:, :2], whole.y)
+  dataset = data_lib.DataSet(whole,
+                             whole,
+                             whole, ('0', '1'),
+                             shorter=(short, short))
+  experiment = dataclasses.replace(PRESETS['npz'],
+                                   family='standard',
+                                   hidden=(6,),
+                                   short_epochs=2,
+                                   epochs=1,
+                                   batch_size=8,
+                                   learning_rate=1e-9)
+  stages.train_ann(experiment, dataset, tmp_path / 'lstm')
+  history = metrics(tmp_path / 'lstm' / 'short')['history']
+  assert [epoch['epoch'] for epoch in history] == [1, 2]
+  before, after = (checkpoint.load_model(tmp_path / 'lstm' / name)[0]
+                   for name in ('short/model', 'model'))
+  moved = [
+      after.layers[0].b.f - before.layers[0].b.f,
+      before.layers[0].b.i - after.layers[0].b.i
+  ]
+  np.testing.assert_allclose(moved, np.log(2), atol=1e-5)
+  np.testing.assert_allclose(after.layers[0].u.g,
+                             before.layers[0].u.g,
+                             atol=1e-5)
+  np.testing.assert_allclose(after.encoder.mean,
+                             whole.x.mean((0, 1)),
+                             atol=1e-5)
+
+
 def test_a_stage_remembers_who_made_it(tmp_path, monkeypatch):
   arguments = (tmp_path, 'train_snn', tmp_path / 'converted', Experiment())
   teacher = tmp_path / 'standard'
@@ -186,6 +222,8 @@ def test_a_pipeline_refuses_all_of_its_flags_before_it_trains(npz, tmp_path):
     (('--executor=eager',), "--executor is 'eager'"),
     (('--encoder_steps=4',), '--encoder_steps=4 needs --encoding=spiking'),
     (('--preset=npz',), 'no such file'),
+    (('--preset=npz', '--family=hard', '--short_epochs=1'),
+     '--short_epochs=1 needs --family=standard'),
     (('stray',), 'unexpected arguments: stray'),
 ])
 def test_bad_flags_are_named(flags, message, tmp_path):
@@ -218,6 +256,9 @@ def load(path, **changes):
     ({
         'data': 'nowhere.npz'
     }, 'nowhere.npz: no such file'),
+    ({
+        'short_epochs': 1
+    }, '--short_epochs=1: only --dataset=mnist --order=pixels'),
 ])
 def test_bad_choice_of_data_is_named(npz, change, message):
   with pytest.raises((ValueError, OSError), match=message):

@@ -257,6 +257,15 @@ def test_sequences_are_what_loops_give(order, length, features):
                                 strict=True)
 
 
+def test_halved_images_are_what_loops_give():
+  x = np.random.default_rng(0).integers(0, 256, (2, 28, 28), np.uint8)
+  small = data.halved(x)
+  assert small.shape == (2, 14, 14) and small.dtype == np.float32
+  for b, i, j in np.ndindex(*small.shape):
+    block = x[b, 2 * i:2 * i + 2, 2 * j:2 * j + 2]
+    assert small[b, i, j] == sum(map(int, block.ravel())) / 4
+
+
 def test_sequence_rejects_another_order():
   with pytest.raises(ValueError,
                      match="order 'columns'.*rows, pixels, permuted"):
