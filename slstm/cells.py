@@ -11,6 +11,7 @@ function by that neuron's spikes; the equations stay the same and are written
 once, in `lstm_equations`.
 """
 
+import functools
 from typing import Callable
 
 import jax
@@ -123,7 +124,13 @@ def carried(state: CellState, config: Config) -> CellState:
   """What the next element starts from, given where the T steps ended."""
   if config.coupling == 'step':
     return state
-  return jax.tree.map(lambda leaf: jnp.mean(leaf, 0, keepdims=True), state)
+
+  def mean(leaf):
+    # Term by term: for more than four XLA would start a kernel for a reduction,
+    # which takes longer than all else in an element at B = 1.
+    return functools.reduce(jnp.add, list(leaf))[None] / len(leaf)
+
+  return jax.tree.map(mean, state)
 
 
 def _record(layer: Layer, fire: Callable[[str, Neuron, Array], Array], z: Array,

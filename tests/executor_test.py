@@ -204,10 +204,11 @@ def test_gradients_of_all_executors_agree(case):
     check_gradients_agree(layers, x, state, config, executor.EXECUTORS, rtol)
 
 
-@pytest.mark.parametrize('sites', [['oc', 'h'], ['ifgoc']])
-def test_gradients_of_executors_agree_with_shared_coupling(sites):
+@pytest.mark.parametrize('num_elements, sites', [(7, ['oc', 'ih']),
+                                                 (1, ['ifgoch'])])
+def test_gradients_of_executors_agree_with_shared_coupling(num_elements, sites):
   with jax.enable_x64(True):
-    layers, x, state, config = network(sites, 3, 4, 2, False)
+    layers, x, state, config = network(sites, num_elements, 4, 5, False)
     layers, x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, 'float64'),
                                     (layers, x, state))
     state = jax.tree.map(lambda leaf: leaf[:1], state)
