@@ -90,10 +90,11 @@ def gsc_2x256_spiking() -> Experiment:
     python -m experiments.pipeline --preset=gsc_2x256_spiking \
       --work_dir=runs/gsc_2x256_spiking
 
-  Four steps of the encoder tell 9 levels of a feature apart, for about half a
-  spike each.
+  Eight steps of the encoder tell 17 levels of a feature apart. All T steps of an
+  element share one state, so that an epoch of the SNN takes about as long as one
+  of the LSTM.
   """
-  return gsc_2x256(encoding='spiking', encoder_steps=4)
+  return gsc_2x256(encoding='spiking', encoder_steps=8, coupling='shared')
 
 
 def gsc_1x256() -> Experiment:
