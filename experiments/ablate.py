@@ -56,6 +56,8 @@ VARIANTS = {
         Variant('weights alone are trained', {'neuron_rate': 0.0}),
     'layer':
         Variant('one neuron a layer and site', {'granularity': 'layer'}),
+    'step':
+        Variant('each time step has a state of its own', {'coupling': 'step'}),
     'shared':
         Variant('all T steps start from one state', {'coupling': 'shared'}),
     'rate':
@@ -81,9 +83,15 @@ VARIANTS = {
     'penalty':
         Variant('rate penalty 0.3', {'rate_penalty': 0.3}),
     'quantised':
-        Variant('quantised source, Q = T', {'family': 'quantised'}),
+        Variant('quantised source, Q = T', {
+            'family': 'quantised',
+            'short_epochs': 0
+        }),
     'hard':
-        Variant('hard source', {'family': 'hard'}),
+        Variant('hard source', {
+            'family': 'hard',
+            'short_epochs': 0
+        }),
     'standard':
         Variant('standard source (sigmoid, tanh)', {'family': 'standard'}),
 }

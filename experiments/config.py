@@ -42,13 +42,14 @@ class Experiment:
     granularity: one neuron a layer or one a unit.
     encoding: of the SNN's input, direct or spiking.
     encoder_steps: of a spiking encoder an element, whose sum all T steps share;
-      0 for T, one for each.
+      0 for T, one for each with coupling step.
     coupling: step, shared or rate.
     num_steps: T.
     surrogate: gradient of a spike.
     width: its width in units of the threshold.
-    short_epochs: before them, on a shorter version of the training sequences
-      (MNIST pixel by pixel: images of half the side), see `slstm.stretch`.
+    short_epochs: of the source LSTM on a shorter version of the sequences,
+      before `epochs` (MNIST pixel by pixel: images of half the side), see
+      `slstm.stretch`.
     epochs: of the source LSTM.
     snn_epochs: of the SNN after conversion.
     batch_size: B.
@@ -147,11 +148,18 @@ class Experiment:
     if self.encoder_steps and self.encoding == 'direct':
       raise ValueError(f'--encoder_steps={self.encoder_steps} needs '
                        '--encoding=spiking.')
+    if self.executor == 'wavefront' and self.coupling != 'step':
+      raise ValueError('--executor=wavefront cannot run '
+                       f'--coupling={self.coupling}; give stacked or lean.')
+    if self.short_epochs < 0:
+      raise ValueError(f'--short_epochs={self.short_epochs}: expected >= 0.')
     if self.short_epochs and self.family != 'standard':
       raise ValueError(f'--short_epochs={self.short_epochs} needs '
                        '--family=standard, whose gates can be stretched.')
-    if self.short_epochs < 0:
-      raise ValueError(f'--short_epochs={self.short_epochs}: expected >= 0.')
+    if self.short_epochs and self.memory:
+      raise ValueError(f'--short_epochs={self.short_epochs} stretches the time '
+                       f'constants, and --memory={self.memory} sets them; '
+                       'give one of them.')
 
   def training(self, spiking: bool) -> TrainConfig:
     """How the source LSTM or the SNN is trained."""

@@ -58,7 +58,12 @@ def load(experiment: Experiment) -> DataSet:
     check(data, len(loaded.classes), name)
     return Data(join_frames(data.x, experiment.frames), data.y)
 
-  return loaded._replace(train=prepare(loaded.train, 'train'),
+  shorter = None
+  if loaded.shorter:
+    shorter = (prepare(loaded.shorter[0], 'shorter train'),
+               prepare(loaded.shorter[1], 'shorter validation'))
+  return loaded._replace(shorter=shorter,
+                         train=prepare(loaded.train, 'train'),
                          validation=prepare(loaded.validation, 'validation'),
                          test=prepare(loaded.test, 'test'))
 

@@ -90,9 +90,9 @@ def gsc_2x256_spiking() -> Experiment:
     python -m experiments.pipeline --preset=gsc_2x256_spiking \
       --work_dir=runs/gsc_2x256_spiking
 
-  Eight steps of the encoder tell 17 levels of a feature apart. All T steps of an
-  element share one state, so that an epoch of the SNN takes about as long as one
-  of the LSTM.
+  Eight steps of the encoder tell 17 levels of a feature apart. All T steps of
+  an element share one state, so that an epoch of the SNN takes about as long as
+  one of the LSTM.
   """
   return gsc_2x256(encoding='spiking', encoder_steps=8, coupling='shared')
 
@@ -150,7 +150,7 @@ def mnist_rows_spiking() -> Experiment:
                              encoding='spiking')
 
 
-def mnist_pixels(**changes: Any) -> Experiment:
+def mnist_pixels() -> Experiment:
   r"""Pixel-wise MNIST, one layer of 128 units: N = 784, D = 1.
 
     python -m experiments.pipeline --preset=mnist_pixels \
@@ -173,8 +173,7 @@ def mnist_pixels(**changes: Any) -> Experiment:
                              learning_rate=2e-3,
                              weight_decay=1e-4,
                              label_smoothing=0.05,
-                             dropout=0.1,
-                             **changes)
+                             dropout=0.1)
 
 
 def mnist_permuted() -> Experiment:

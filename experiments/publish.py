@@ -3,8 +3,8 @@ r"""Copies the figures of a finished run to where git keeps them.
   python -m experiments.publish --work_dir=runs/gsc_2x256 \
     --results=results/gsc_2x256/seed0
 
-Only plan.json and the config.json and metrics.json of every stage are copied:
-no models, no plots, no arrays.
+Only plan.json and the config.json and metrics.json of every stage, and of its
+training on shorter sequences, are copied: no models, no plots, no arrays.
 """
 
 import pathlib
@@ -39,8 +39,9 @@ def publish(work_dir: Path, folder: Path, allow_dirty: bool = False) -> None:
   _check(results, folder, allow_dirty)
   paths = [
       work_dir / 'plan.json',
-      *(stage.folder / name
+      *(made / name
         for stage in results.stages
+        for made in (stage.folder, stage.folder / 'short')
         for name in ('config.json', 'metrics.json')),
   ]
   contents = {

@@ -55,7 +55,9 @@ def _start(experiment: Experiment, dataset: data_lib.DataSet,
     return slstm.init(jax.random.key(experiment.seed),
                       dataset.train.x.shape[-1], experiment.hidden,
                       len(dataset.classes), config, encoder, experiment.memory)
-  assert dataset.shorter
+  if not dataset.shorter:
+    raise ValueError(f'--short_epochs={experiment.short_epochs}: the data set '
+                     'has no shorter version.')
   factor = dataset.train.x.shape[1] / dataset.shorter[0].x.shape[1]
   brief = dataclasses.replace(experiment,
                               epochs=experiment.short_epochs,

@@ -22,9 +22,9 @@ from slstm.types import Array, Config, Layer, Params, Sites
 class Activity(NamedTuple):
   """Activity of a layer at each (n, t, unit), over all sequences.
 
-  S is T, or 1 where all T steps of an element are the same: in analog layers
-  upon an input that is, and with coupling 'rate'. The input encoder is shown
-  like a layer with the site h alone, S being its own steps.
+  S is T, or 1 where all T steps of an element are the same: with coupling
+  'rate', and in analog layers with 'shared' or upon such an input. The input
+  encoder is shown like a layer with the site h alone, S being its own steps.
 
   Attributes:
     nonzero: in how many sequences the output of each site was not 0, int32

@@ -99,13 +99,13 @@ def element(layer: Layer, z: Array, c_nm1: Array,
 
   Args:
     layer: parameters; sites without a neuron stay analog.
-    z: packed pre-activations, [S, ..., 4H], S being `config.slots`.
-    c_nm1: cell states of the element before, [S, ..., H].
+    z: packed pre-activations, [slots, ..., 4H], see `config.slots`.
+    c_nm1: cell states of the element before, [slots, ..., H].
     config: static choices.
 
   Returns:
-    (state, record): what the next element starts from, [S, ..., H], and what
-    was computed, [T, ..., H].
+    (state, record): what the next element starts from, [slots, ..., H], and
+    what was computed, [T, ..., H].
   """
 
   def over_steps(a):

@@ -1,10 +1,10 @@
 """Counts the operations of an inference, from real activity on real data.
 
 All counts are means per sequence. N elements, T steps; an operand that is the
-same at all T steps (direct encoding, analog layers upon it, coupling 'rate') is
-used once an element: S = 1, else S = T. A spiking encoder whose S steps all T
-share is an operand of spikes in N S steps. `nnz` counts the non-zeros of an
-operand over n, t and unit.
+same at all T steps (direct encoding, analog layers upon it or with coupling
+'shared', coupling 'rate') is used once an element: S = 1, else S = T. A spiking
+encoder whose S steps all T share is an operand of spikes in N S steps. `nnz`
+counts the non-zeros of an operand over n, t and unit.
 
 Products, for an operand of F features and M outputs (4H, or K):
 
@@ -42,10 +42,11 @@ Zeros of an operand that is not spikes are not skipped, for ANN and SNN alike.
 Hardware could skip some of N D 4H on images of few pixels that are not 0, which
 would bring the LSTM, and direct encoding, nearer to spikes at the input.
 
-With coupling 'shared' all T steps start from one state. Gates, c and analog h
-are the same for all t, unless i, f or g spike, and count once an element; if
-they differ, c takes 1 addition more for each t > 1 (its mean over t), and so
-does an analog h. 1/T folds into U, and into W of the next layer.
+With coupling 'shared' all T steps start from one state: analog gates, f c and
+i g of analog operands are the same for all t and count once an element, and so
+do c, phi(c) and o phi(c) unless i, f or g spike. If they do, the next element
+needs the mean of c, T - 1 additions; an analog h is averaged likewise. 1/T
+folds into U, and into W of the next layer.
 
 With coupling 'rate' and T > 1 the neurons take T steps an element and hand on a
 rate: products with h are MAC, Hadamard products multiply, each non-zero rate of
@@ -219,21 +220,29 @@ def _amplitudes(layer: Layer, config: Config) -> dict[str, Any]:
 def _elementwise(layer: Layer, seen: Activity, amplitude: dict[str, Any],
                  config: Config, sequences: int) -> Elementwise:
   num_elements, slots, hidden = seen.nonzero.h.shape
-  means = 0
-  if config.coupling == 'shared':
-    differ = any(site in 'ifg' for site in layer.neurons.present)
-    slots = slots if differ else 1
-    means = num_elements * (slots - 1) * hidden
-  updates = num_elements * slots * hidden
-  later = updates - slots * hidden  # those of n >= 2, where c_{n-1} is not 0
+  shared = config.coupling == 'shared'
+  differ = any(site in 'ifg' for site in layer.neurons.present)
+  gate_slots = 1 if shared else slots
+  cell_slots = 1 if shared and not differ else slots
+  gates, cells = (
+      num_elements * count * hidden for count in (gate_slots, cell_slots))
+  # Those of n >= 2, where c_{n-1} is not 0.
+  later_gates, later_cells = (
+      count - count // num_elements for count in (gates, cells))
+  means = (num_elements - 1) * (slots - 1) * hidden if shared and differ else 0
   multiply = 0.0
-  for sites, count in (('f', later), ('ig', updates), ('oc', updates)):
+  for sites, count in (('f', later_gates), ('ig', gates), ('oc', cells)):
     gating = any(amplitude[site] is not None for site in sites)
     multiply += 0 if gating else count
-  analog = updates * sum(getattr(layer.neurons, s) is None for s in 'ifgoc')
+  analog = sum(gates if site in 'ifgo' else cells
+               for site in 'ifgoc'
+               if getattr(layer.neurons, site) is None)
   smooth = analog if config.family == 'standard' else 0
   work = [
-      Elementwise(multiply, later + means, smooth=smooth, clip=analog - smooth)
+      Elementwise(multiply,
+                  later_cells + means,
+                  smooth=smooth,
+                  clip=analog - smooth)
   ]
   for site in layer.neurons.present:
     neuron = getattr(layer.neurons, site)

@@ -35,8 +35,8 @@ class Run(NamedTuple):
   """What an executor returns.
 
   Attributes:
-    h: output of the last layer, [N, S, B, H], S being `config.slots`.
-    state: final state of each layer, h and c [S, B, H]; feed it back as
+    h: output of the last layer, [N, slots, B, H], slots being `config.slots`.
+    state: final state of each layer, h and c [slots, B, H]; feed it back as
       `state` to continue the sequence.
     observed: for each layer what `observe` made of its records, [N, T, ...].
   """
@@ -55,12 +55,12 @@ def run(layers: Sequence[Layer],
 
   Args:
     layers: parameters of each layer, first to last.
-    x: input, [N, 1, B, D], the same at every time step, or [N, S, B, D]. If
+    x: input, [N, 1, B, D], the same at every time step, or [N, slots, B, D]. If
       dtypes differ, all is computed in the widest.
     config: static choices, among them T.
     executor: a key of `EXECUTORS`.
     observe: function of a Record; its outputs are stacked over n and t.
-    state: initial state of each layer, h and c [S, B, H]; zeros by default.
+    state: initial state of each layer, h and c [slots, B, H]; zeros by default.
 
   Returns:
     A `Run`. T is 1 for an ANN, and for coupling 'rate'.
@@ -92,7 +92,7 @@ def run(layers: Sequence[Layer],
 
 
 def zero_state(layer: Layer, slots: int, batch: int, dtype: Any) -> CellState:
-  """The state before the first element: h = c = 0, each [S, B, H]."""
+  """The state before the first element: h = c = 0, each [slots, B, H]."""
   zeros = jnp.zeros((slots, batch, layer.u.i.shape[0]), dtype)
   return CellState(zeros, zeros)
 
@@ -106,14 +106,15 @@ def _check_state(state: Sequence[CellState], like: Sequence[CellState]) -> None:
       if leaf.shape != expected.h.shape:
         raise ValueError(
             f'run: state[{index}].{name} has shape {leaf.shape}; expected '
-            f'[S, B, H] = {expected.h.shape}. Is it of another batch, T or '
+            f'[slots, B, H] = {expected.h.shape}. Is it of another batch, T or '
             'coupling?')
 
 
 def _check_shapes(layers: Sequence[Layer], x: Array, slots: int) -> None:
   if x.ndim != 4 or x.shape[1] not in (1, slots) or x.shape[0] < 1:
+    either = '1' if slots == 1 else f'1 or T = {slots}'
     raise ValueError(f'run: x has shape {x.shape}; expected [N, S, B, D] with '
-                     f'N >= 1 and S = 1 or {slots}.')
+                     f'N >= 1 and S = {either}.')
   if not layers:
     raise ValueError('run: no layers; expected at least one.')
   features = x.shape[3]

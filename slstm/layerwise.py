@@ -82,16 +82,16 @@ def _recurrent_scan(elementwise, lean, u, spread, state, zx):
   and c only: z is computed again, too, and the gradient of u adds up inside.
 
   Args:
-    elementwise: maps (spread, z [S, B, 4H], c_{n-1} [S, B, H]) to (state of n,
-      what is observed), S being `config.slots`.
+    elementwise: maps (spread, z [slots, B, 4H], c_{n-1} [slots, B, H]) to
+      (state of n, what is observed), see `config.slots`.
     lean: whether to save memory for time.
     u: packed recurrent weights, [H, 4H].
     spread: neurons, one value for each entry of h.
-    state: before the first element, h and c [S, B, H].
-    zx: [N, S, B, 4H] or [N, 1, B, 4H].
+    state: before the first element, h and c [slots, B, H].
+    zx: [N, slots, B, 4H] or [N, 1, B, 4H].
 
   Returns:
-    (state, (h [N, S, B, H], what is observed)).
+    (state, (h [N, slots, B, H], what is observed)).
   """
   return _recurrent_scan_fwd(elementwise, lean, u, spread, state, zx)[0]
 

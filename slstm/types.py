@@ -154,7 +154,7 @@ class Config:
       ('step'), or all start from a 'shared' one, the mean of where those of the
       element before ended; or 'rate', for reference (see `cells.rate_update`).
     encoder_steps: S, steps an element of a spiking encoder, whose mean output
-      all T steps share, >= 0; with 0 it takes T, one for each.
+      all T steps share, >= 0; with 0 it takes T, one for each with 'step'.
     surrogate: name of the gradient of a spike, see `slstm.surrogate`.
     width: width of that gradient in units of the threshold, > 0.
     pooling: what the read-out sees, any of 'last', 'mean', 'max' over n.

@@ -205,10 +205,12 @@ def test_binaries(binary, kind, executors, tmp_path):
     ('--peers=jaxless', "--peers is 'jaxless'"),
     ('--sites=z', "--sites is 'z'"),
     ('--couplings=rate', "--couplings is 'rate'"),
+    ('--couplings=shared --executors=wavefront',
+     '--executors=wavefront runs --couplings=step only'),
     ('--steps=0', '--steps=0'),
 ])
 def test_bad_flags_are_named(flag, message, tmp_path):
-  status, printed = call('bench_executor', *SMALL, flag,
+  status, printed = call('bench_executor', *SMALL, *flag.split(),
                          f'--work_dir={tmp_path / "bench"}')
   assert status == 1 and message in printed
   assert not (tmp_path / 'bench').exists()

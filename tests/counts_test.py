@@ -423,24 +423,24 @@ def recount(params, config, x, encoded, result):
     operand = h
     if shared and not spiking:  # the mean over t enters a product
       operand = h[:, :1]
-      total[index, 'add'] += h.size - operand.size
+      total[index, 'add'] += (h.size - operand.size) * bool(converted)
     product((index, 'recurrent'), operand[:-1], spiking, 4 * hidden)
-    differs = not shared or bool(converted & {'i', 'f', 'g'})
 
     gates = set() if rate else converted
     for n, t, b, j in np.ndindex(*h.shape):
-      if t > 0 and not differs:
-        continue
-      total[index, 'add'] += shared and t > 0
-      for site in 'ifgoc':
+      again = shared and t > 0  # gates see what they saw at t = 1
+      varies = not again or bool(converted & {'i', 'f', 'g'})
+      for site in ('' if again else 'ifgo') + ('c' if varies else ''):
         if site not in converted:
           smooth = config.family == 'standard'
           total[index, 'smooth' if smooth else 'clip'] += 1
-      if n > 0:
-        total[index, 'add'] += 1
-        total[index, 'multiply'] += 'f' not in gates
-      total[index, 'multiply'] += not gates & {'i', 'g'}
-      total[index, 'multiply'] += not gates & {'o', 'c'}
+      if not again:
+        total[index, 'multiply'] += n > 0 and 'f' not in gates
+        total[index, 'multiply'] += not gates & {'i', 'g'}
+      if varies:
+        total[index, 'add'] += n > 0
+        total[index, 'multiply'] += not gates & {'o', 'c'}
+      total[index, 'add'] += again and varies and n < num_elements - 1
       for site in converted & {'i', 'f', 'g'}:
         if output[site][n, t, b, j] != 0 and unit_amplitude[site][j] != 1:
           total[index, 'multiply'] += site != 'f' or n > 0
@@ -521,7 +521,7 @@ CASES = [
     (('ifg', 'go'), 0, 2, 'step', ('last', 'mean', 'max')),
     (('ifg', 'oc'), 4, 2, 'step', ('last', 'mean')),
     (('oc', 'h'), 2, 3, 'step', ('last',)),
-    (('oc', 'oc'), None, 2, 'shared', ('last', 'mean')),
+    (('oc', '', 'oc'), None, 2, 'shared', ('last', 'mean')),
     (('ho', 'ifgoc'), 0, 4, 'shared', ('last', 'max')),
     (('c', 'fo'), 4, 2, 'shared', ('last', 'mean', 'max')),
     (('oc', 'ifgoc'), 0, 2, 'rate', ('last', 'mean')),

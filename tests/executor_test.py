@@ -239,9 +239,13 @@ def test_memory_of_a_gradient(name, most):
   assert 1 < plan.temp_size_in_bytes / (4 * entries) < most
 
 
-@names
-def test_the_final_state_continues_the_sequence(name):
-  layers, x, state, config = network(MIXED, 7, 2, 3, True)
+@pytest.mark.parametrize(
+    'name, coupling',
+    [*((name, 'step') for name in NAMES), ('stacked', 'shared')])
+def test_the_final_state_continues_the_sequence(name, coupling):
+  layers, x, state, config = network(MIXED, 7, 2, 3, coupling == 'step')
+  config = Config(**{**vars(config), 'coupling': coupling})
+  state = jax.tree.map(lambda leaf: leaf[:config.slots], state)
   whole = observed_run(name, layers, x, config, state)
   first = observed_run(name, layers, x[:3], config, state)
   second = observed_run(name, layers, x[3:], config, first.state)
@@ -306,6 +310,16 @@ def test_shared_coupling_agrees_with_the_oracle(sites, num_steps):
   assert runs[0].h.shape == (3, 1, 2, networks.HIDDEN)
   check_against_oracle(runs[0], layers, x, config, state)
   jax.tree.map(np.testing.assert_array_equal, *runs)
+
+
+def test_shared_coupling_of_three_steps_is_near_the_oracle():
+  layers, x, _, config = network(['oc'], 3, 3, 2, False)
+  config = Config(**{**vars(config), 'coupling': 'shared'})
+  expected = oracle.run(layers, x, config, np.float64)
+  for name in ('sequential', 'stacked'):
+    np.testing.assert_allclose(executor.run(layers, x, config, name).h,
+                               expected.h,
+                               atol=1e-6)
 
 
 @pytest.mark.parametrize('coupling', ['shared', 'rate'])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -158,38 +159,57 @@ def test_killed_training_ends_in_the_same_parameters(npz, tmp_path):
     np.testing.assert_array_equal(found[name], value)
 
 
-def test_a_training_starts_from_the_stretched_one_on_shorter_sequences(
-    tmp_path):
+def with_shorter():
+  """(experiment, data set) of a training that begins on half the elements."""
   mine = arrays()
   whole = train.Data(mine['x'], mine['y'].astype(np.int32))
   short = train.Data(whole.x[:, :2], whole.y)
-  dataset = data_lib.DataSet(whole,
-                             whole,
-                             whole, ('0', '1'),
-                             shorter=(short, short))
-  experiment = dataclasses.replace(PRESETS['npz'],
-                                   family='standard',
-                                   hidden=(6,),
-                                   short_epochs=2,
-                                   epochs=1,
-                                   batch_size=8,
-                                   learning_rate=1e-9)
-  stages.train_ann(experiment, dataset, tmp_path / 'lstm')
-  history = metrics(tmp_path / 'lstm' / 'short')['history']
+  dataset = data_lib.DataSet(*[whole] * 3, ('0', '1'), shorter=(short, short))
+  return dataclasses.replace(PRESETS['npz'],
+                             family='standard',
+                             hidden=(6,),
+                             short_epochs=2,
+                             epochs=1,
+                             batch_size=8), dataset
+
+
+def test_a_training_starts_from_the_stretched_one_on_shorter_ones(tmp_path):
+  experiment, dataset = with_shorter()
+  experiment = dataclasses.replace(experiment, learning_rate=1e-9)
+  stages.train_ann(experiment, dataset, tmp_path)
+  history = metrics(tmp_path / 'short')['history']
   assert [epoch['epoch'] for epoch in history] == [1, 2]
-  before, after = (checkpoint.load_model(tmp_path / 'lstm' / name)[0]
+  before, after = (checkpoint.load_model(tmp_path / name)[0]
                    for name in ('short/model', 'model'))
-  moved = [
-      after.layers[0].b.f - before.layers[0].b.f,
-      before.layers[0].b.i - after.layers[0].b.i
-  ]
-  np.testing.assert_allclose(moved, np.log(2), atol=1e-5)
-  np.testing.assert_allclose(after.layers[0].u.g,
-                             before.layers[0].u.g,
-                             atol=1e-5)
-  np.testing.assert_allclose(after.encoder.mean,
-                             whole.x.mean((0, 1)),
-                             atol=1e-5)
+  b, u = (lambda params: params.layers[0].b), (lambda p: p.layers[0].u)
+  near = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5)
+  near(b(after).f - b(before).f, np.log(2))
+  near(b(after).i - b(before).i, -np.log(2))
+  near(u(after).g, u(before).g)
+  near(after.encoder.mean, dataset.train.x.mean((0, 1)))
+
+
+def test_a_training_killed_between_its_two_parts_goes_on(tmp_path, monkeypatch):
+  experiment, dataset = with_shorter()
+  stages.train_ann(experiment, dataset, tmp_path / 'whole')
+  with monkeypatch.context() as patch:
+    patch.setattr(stages.slstm, 'stretch', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      stages.train_ann(experiment, dataset, tmp_path / 'killed')
+  made = (tmp_path / 'killed' / 'short' / 'metrics.json').stat().st_mtime_ns
+  stages.train_ann(experiment, dataset, tmp_path / 'killed')
+  assert made == (tmp_path / 'killed/short/metrics.json').stat().st_mtime_ns
+  jax.tree.map(
+      np.testing.assert_array_equal,
+      *(checkpoint.load_model(tmp_path / name / 'model')[0]
+        for name in ('whole', 'killed')))
+
+
+def test_frames_are_joined_in_shorter_sequences_too(monkeypatch):
+  experiment, dataset = with_shorter()
+  monkeypatch.setitem(data_lib._LOADERS, 'npz', lambda _: dataset)
+  loaded = data_lib.load(dataclasses.replace(experiment, frames=2))
+  assert [part.x.shape for part in loaded.shorter] == [(80, 1, 6)] * 2
 
 
 def test_a_stage_remembers_who_made_it(tmp_path, monkeypatch):
@@ -224,6 +244,9 @@ def test_a_pipeline_refuses_all_of_its_flags_before_it_trains(npz, tmp_path):
     (('--preset=npz',), 'no such file'),
     (('--preset=npz', '--family=hard', '--short_epochs=1'),
      '--short_epochs=1 needs --family=standard'),
+    (('--preset=mnist_pixels', '--memory=784'), 'give one of them'),
+    (('--preset=npz', '--coupling=shared', '--executor=wavefront'),
+     '--executor=wavefront cannot run --coupling=shared'),
     (('stray',), 'unexpected arguments: stray'),
 ])
 def test_bad_flags_are_named(flags, message, tmp_path):

@@ -38,7 +38,7 @@ FAULTS = [
      'functools.reduce(jnp.add, list(leaf))[None] / len(leaf)', 'leaf[-1:]',
      'executor_test.py::test_shared_coupling_agrees_with_the_oracle[4-sites1]'),
     ('a shared state is not counted once', 'counts.py',
-     'slots if differ else 1', 'slots',
+     'gate_slots = 1 if shared else slots', 'gate_slots = slots',
      'counts_test.py::test_recount_of_the_oracle'),
     ('membranes stay in their slot', 'wavefront.py', '[v_0, v[:-1]]',
      '[v_0, v[1:]]',

@@ -6,6 +6,7 @@ the parameters by next to nothing: the work is that of any step, and the network
 stays the one that was made, however often it is timed.
 """
 
+import dataclasses
 import time
 from typing import Any, Sequence
 
@@ -60,8 +61,10 @@ def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
       Key(bench.LSTM, executor): subject(params, lstm, shape, executor)
       for executor in executors
   }
+  converted = spiking(shape, steps, sites)
   for coupling in couplings:
-    for params, config in spiking(shape, steps, sites, coupling):
+    for params, config in converted:
+      config = dataclasses.replace(config, coupling=coupling)
       rate = spike_rate(params, config, shape)
       for executor in executors:
         if executor == 'wavefront' and coupling != 'step':
@@ -77,10 +80,8 @@ def _source(shape: Shape, config: Config) -> Params:
                     (shape.hidden,) * shape.layers, CLASSES, config)
 
 
-def spiking(shape: Shape,
-            steps: Sequence[int],
-            sites: tuple[str, ...],
-            coupling: str = 'step') -> list[tuple[Params, Config]]:
+def spiking(shape: Shape, steps: Sequence[int],
+            sites: tuple[str, ...]) -> list[tuple[Params, Config]]:
   """For every T a spiking LSTM, converted from a hard one of that shape."""
   config = Config()
   params = _source(shape, config)
@@ -88,10 +89,9 @@ def spiking(shape: Shape,
                                 inputs(shape._replace(batch=_CALIBRATION)),
                                 config)
   return [
-      slstm.convert(
-          params, calibration,
-          slstm.ConversionConfig(sites=sites, num_steps=t,
-                                 coupling=coupling))[:2] for t in steps
+      slstm.convert(params, calibration,
+                    slstm.ConversionConfig(sites=sites, num_steps=t))[:2]
+      for t in steps
   ]
 
 

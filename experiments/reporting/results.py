@@ -80,7 +80,6 @@ class Entry(NamedTuple):
     else:
       label = f'{_LABELS[self.kind]} T={self.num_steps}'
       label += f', S={self.encoder_steps}' if self.encoder_steps else ''
-      label += ', shared' if self.is_shared else ''
     return f'{label}, {self.variant}' if self.variant else label
 
   @property
@@ -89,13 +88,6 @@ class Entry(NamedTuple):
     if self.kind == 'ann' or self.model is None:
       return 0
     return self.model.config['experiment']['encoder_steps']
-
-  @property
-  def is_shared(self) -> bool:
-    """Whether all T > 1 steps of an element start from one state."""
-    if self.kind == 'ann' or self.model is None or self.num_steps == 1:
-      return False
-    return self.model.config['experiment']['coupling'] == 'shared'
 
   @property
   def usual_name(self) -> str:
@@ -261,8 +253,8 @@ def _variant(results: Results, entry: Entry) -> str:
       skipped |= {*_SNN_TRAINING}
     if entry.encoder_steps:
       skipped.add('encoder_steps')  # the label has it
-    if entry.is_shared:
-      skipped.add('coupling')
+    if entry.num_steps == 1:
+      skipped.add('coupling')  # all are the same
     experiment = at.model.config['experiment'] if at.model else {}
     found |= {
         name: value
