@@ -38,7 +38,7 @@ def test_odds_of_forgetting_and_of_input_move_by_the_factor(factor):
 
 
 def test_an_impulse_decays_as_many_times_slower():
-  """c_n of a unit without recurrence, n elements after an input of one."""
+  """By what is left of c = 1 after one element without input."""
   layer = jax.tree.map(jnp.zeros_like, params().layers[0])
   layer = layer._replace(b=layer.b._replace(f=layer.b.f + 2, i=layer.b.i - 3))
   net = params()._replace(layers=(layer,))
