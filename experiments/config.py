@@ -9,8 +9,8 @@ from typing import Any, Mapping
 
 from absl import flags
 
+from slstm import executor as executor_lib
 from slstm.convert import ConversionConfig
-from slstm.executor import EXECUTORS
 from slstm.optimiser import TrainConfig
 from slstm.types import check_choice, Config
 
@@ -144,12 +144,12 @@ class Experiment:
     self.conversion()
     for spiking in False, True:
       self.training(spiking)
-    check_choice('--executor', self.executor, tuple(EXECUTORS))
+    check_choice('--executor', self.executor, tuple(executor_lib.EXECUTORS))
     if self.encoder_steps and self.encoding == 'direct':
       raise ValueError(f'--encoder_steps={self.encoder_steps} needs '
                        '--encoding=spiking.')
-    if self.executor == 'wavefront' and self.coupling != 'step':
-      raise ValueError('--executor=wavefront cannot run '
+    if not executor_lib.runs(self.executor, self.coupling):
+      raise ValueError(f'--executor={self.executor} cannot run '
                        f'--coupling={self.coupling}; give stacked or lean.')
     if self.short_epochs < 0:
       raise ValueError(f'--short_epochs={self.short_epochs}: expected >= 0.')

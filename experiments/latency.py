@@ -117,7 +117,7 @@ def dependent_steps(executor: str, num_elements: int, num_layers: int,
 def _executors(config: Config) -> list[str]:
   return [
       name for name in executor_lib.FORWARD
-      if not (name == 'wavefront' and config.coupling != 'step')
+      if executor_lib.runs(name, config.coupling)
   ]
 
 

@@ -12,7 +12,7 @@ once, in `lstm_equations`.
 """
 
 import functools
-from typing import Callable
+from typing import Any, Callable
 
 import jax
 import jax.numpy as jnp
@@ -108,29 +108,42 @@ def element(layer: Layer, z: Array, c_nm1: Array,
     what was computed, [T, ..., H].
   """
 
-  def over_steps(a):
-    return jnp.broadcast_to(a, (config.num_steps, *a.shape[1:]))
-
   def fire(site, neuron, d):
-    return neurons.spike_train(neuron, over_steps(d), site
+    return neurons.spike_train(neuron, over_steps(d, config), site
                                in types.SIGNED_SITES, config.surrogate,
                                config.width)
 
   record = _record(layer, fire, z, c_nm1, config)
-  return carried(record.state, config), jax.tree.map(over_steps, record)
+  return carried(record.state, config), over_steps(record, config)
+
+
+def over_steps(tree: Any, config: Config) -> Any:
+  """Leaves [slots, ...] that all steps of an element share, as [T, ...]."""
+  return jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf, (config.num_steps, *leaf.shape[1:])),
+      tree)
 
 
 def carried(state: CellState, config: Config) -> CellState:
   """What the next element starts from, given where the T steps ended."""
   if config.coupling == 'step':
     return state
+  return jax.tree.map(_mean, state)
 
-  def mean(leaf):
-    # Term by term: for more than four XLA would start a kernel for a reduction,
-    # which takes longer than all else in an element at B = 1.
-    return functools.reduce(jnp.add, list(leaf))[None] / len(leaf)
 
-  return jax.tree.map(mean, state)
+@jax.custom_vjp
+def _mean(leaf: Array) -> Array:
+  """Mean over the first axis, which stays.
+
+  It adds up term by term: for more than four XLA would start a kernel for a
+  reduction, which takes longer than all else in an element at B = 1. The
+  gradient of that would be a sum of T padded arrays, hence one of its own.
+  """
+  return functools.reduce(jnp.add, list(leaf))[None] / len(leaf)
+
+
+_mean.defvjp(lambda leaf: (_mean(leaf), leaf), lambda leaf, d:
+             (jnp.broadcast_to(d / len(leaf), leaf.shape),))
 
 
 def _record(layer: Layer, fire: Callable[[str, Neuron, Array], Array], z: Array,
@@ -186,30 +199,10 @@ def input_product(layer: Layer, x: Array) -> Array:
 def spread(layer: Layer, shape: tuple[int, int]) -> Layer:
   """A layer whose neurons have one value for each entry of h, [B, H].
 
-  For `update_spread` and `element_spread` only.
+  See `neurons.spread`.
   """
   sites = {
       site: neurons.spread(getattr(layer.neurons, site), shape)
       for site in layer.neurons.present
   }
   return layer._replace(neurons=layer.neurons._replace(**sites))
-
-
-def update_spread(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
-                  config: Config) -> tuple[Record, Sites]:
-  """`update` of a layer from `spread`: each example has its own neurons."""
-
-  def example(own, z, c_nm1, membranes):
-    return update(layer._replace(neurons=own), z, c_nm1, membranes, config)
-
-  return jax.vmap(example)(layer.neurons, z, c_nm1, membranes)
-
-
-def element_spread(layer: Layer, z: Array, c_nm1: Array,
-                   config: Config) -> tuple[CellState, Record]:
-  """`element` of a layer from `spread`: each example has its own neurons."""
-
-  def example(own, z, c_nm1):
-    return element(layer._replace(neurons=own), z, c_nm1, config)
-
-  return jax.vmap(example, (0, 1, 1), 1)(layer.neurons, z, c_nm1)

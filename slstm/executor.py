@@ -70,7 +70,7 @@ def run(layers: Sequence[Layer],
       wavefront with a coupling other than 'step'.
   """
   types.check_choice('executor', executor, tuple(EXECUTORS))
-  if executor == 'wavefront' and config.coupling != 'step':
+  if not runs(executor, config.coupling):
     raise ValueError(
         f"executor 'wavefront' cannot run coupling '{config.coupling}': the "
         'state of an element needs all of its T steps, so no step of element n '
@@ -89,6 +89,11 @@ def run(layers: Sequence[Layer],
                                   (tuple(layers), x, start))
   observe = observe or (lambda record: ())
   return Run(*EXECUTORS[executor](layers, x, start, config, observe))
+
+
+def runs(executor: str, coupling: str) -> bool:
+  """Whether a schedule can run a coupling: wavefront can run 'step' only."""
+  return executor != 'wavefront' or coupling == 'step'
 
 
 def zero_state(layer: Layer, slots: int, batch: int, dtype: Any) -> CellState:

@@ -66,7 +66,7 @@ def step(neuron: Neuron,
   """
   v_th = align(neuron.v_th, d)
   u = v_tm1 + d if neuron.leak is None else align(neuron.leak, d) * v_tm1 + d
-  fire = lambda x: surrogate_lib.spike(x / v_th, surrogate, width)
+  fire = lambda x: surrogate_lib.spike(x, v_th, surrogate, width)
   if signed:
     s = fire(u - v_th / 2) - fire(-u - v_th / 2)
   else:
@@ -151,19 +151,24 @@ def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:
 
 
 def align(parameter: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
-  """Adds leading axes to a [] or [H] parameter, to broadcast with [..., H].
+  """Adds leading axes to a parameter, to broadcast with [..., H].
+
+  Args:
+    parameter: [] or [H], or from `spread` for the last axes of `like`.
+    like: what it is to broadcast with.
 
   Raises:
-    ValueError: if the parameter is neither a scalar nor one value a unit.
+    ValueError: if the parameter is neither a scalar nor of those axes.
   """
   if parameter.ndim == 0:
     return parameter
-  if parameter.shape != like.shape[-1:]:
+  if parameter.shape != like.shape[-parameter.ndim:]:
     raise ValueError(
         f'neuron parameter of shape {parameter.shape} for a drive of shape '
         f'{like.shape}; expected () or {like.shape[-1:]}. Was the neuron made '
         'for a layer of another size?')
-  return parameter.reshape((1,) * (like.ndim - 1) + parameter.shape)
+  return parameter.reshape((1,) * (like.ndim - parameter.ndim) +
+                           parameter.shape)
 
 
 def unconstrain(neuron: Neuron) -> Neuron:

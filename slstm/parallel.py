@@ -2,12 +2,13 @@
 
 A jitted function is compiled for where its arguments lie: with the parameters
 on every device and a batch split along B, each device does its part of the
-batch, and gradients are added up across devices. With JAX_NUM_CPU_DEVICES=2 in
-the environment a CPU is two devices, which keeps two cores busy where XLA runs
-an operation on one.
+batch. What is to be averaged over the batch, such as a gradient, each device
+averages over its part first, see `Placement.mean`. With JAX_NUM_CPU_DEVICES=2
+in the environment a CPU is two devices, which keeps two cores busy where XLA
+runs an operation on one.
 """
 
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import jax
 from jax import sharding
@@ -22,16 +23,48 @@ class Placement(NamedTuple):
 
   def everywhere(self, tree: Any) -> Any:
     """Puts a copy of every leaf on each device."""
-    return self._put(tree, sharding.PartitionSpec())
+    return self._put(tree, _spec(None))
 
   def split(self, array: Any, axis: int) -> Any:
     """Gives each device its part of an array along an axis."""
-    return self._put(array, sharding.PartitionSpec(*[None] * axis, _BATCH))
+    return self._put(array, _spec(axis))
+
+  def mean(self, function: Callable, axes: Sequence[int | None]) -> Callable:
+    """Makes a mean over a batch the mean of those over each device's part.
+
+    XLA left alone would gather arrays of all devices where it cannot reshape
+    a part of the batch by itself, and have each device do all of the work.
+
+    Args:
+      function: its results, a tree, are means over the batch.
+      axes: along which each argument is split; None for one all devices have.
+
+    Returns:
+      A function of the same arguments.
+    """
+    if self.mesh is None:
+      return function
+    specs = tuple(map(_spec, axes))
+
+    def part(*arguments: Any) -> Any:
+      return jax.lax.pmean(function(*arguments), _BATCH)
+
+    return jax.shard_map(part,
+                         mesh=self.mesh,
+                         in_specs=specs,
+                         out_specs=sharding.PartitionSpec(),
+                         check_vma=False)
 
   def _put(self, tree: Any, spec: sharding.PartitionSpec) -> Any:
     if self.mesh is None:
       return tree
     return jax.device_put(tree, sharding.NamedSharding(self.mesh, spec))
+
+
+def _spec(axis: int | None) -> sharding.PartitionSpec:
+  if axis is None:
+    return sharding.PartitionSpec()
+  return sharding.PartitionSpec(*[None] * axis, _BATCH)
 
 
 def placement(batch_size: int,

@@ -1,7 +1,7 @@
 """The spike and its surrogate gradients.
 
   forward   s = 1[x >= 0]           (fires at equality)
-  backward  ds/dx := psi(x / width) / width
+  backward  ds/dy := psi(y / width) / width     y = x / v_th
 
 Each psi is even, has unit area and its maximum at 0, so that `width` alone
 sets how far from threshold a neuron still learns.
@@ -26,14 +26,17 @@ SURROGATES = {
 }
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def spike(x: Array, surrogate: str = 'triangle', width: float = 1.0) -> Array:
+def spike(x: Array,
+          v_th: Array | float = 1.0,
+          surrogate: str = 'triangle',
+          width: float = 1.0) -> Array:
   """Heaviside step with a surrogate gradient.
 
   Args:
     x: distance of the membrane from the fire level, any shape and float dtype.
+    v_th: the threshold, > 0, in the units of x; broadcasts to the shape of x.
     surrogate: key of `SURROGATES`.
-    width: scale of the surrogate, in the units of x, > 0.
+    width: scale of the surrogate, in units of v_th, > 0.
 
   Returns:
     1 where x >= 0, else 0, in the dtype of x.
@@ -43,16 +46,25 @@ def spike(x: Array, surrogate: str = 'triangle', width: float = 1.0) -> Array:
   """
   types.check_choice('surrogate', surrogate, tuple(SURROGATES))
   types.check_positive('width', width)
+  v_th = jnp.broadcast_to(jnp.asarray(v_th, x.dtype), x.shape)
+  return _spike(x, v_th, surrogate, width)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _spike(x, v_th, surrogate, width):
+  del v_th, surrogate, width  # of the gradient
   return (x >= 0).astype(x.dtype)
 
 
-def _spike_fwd(x, surrogate, width):
-  return spike(x, surrogate, width), x
+def _spike_fwd(x, v_th, surrogate, width):
+  return _spike(x, v_th, surrogate, width), (x, v_th)
 
 
-def _spike_bwd(surrogate, width, x, cotangent):
-  slope = SURROGATES[surrogate](x / width) / width
-  return ((cotangent * slope).astype(x.dtype),)
+def _spike_bwd(surrogate, width, residuals, cotangent):
+  x, v_th = residuals
+  y = x / v_th
+  d_x = cotangent * SURROGATES[surrogate](y / width) / (v_th * width)
+  return d_x.astype(x.dtype), (-d_x * y).astype(v_th.dtype)
 
 
-spike.defvjp(_spike_fwd, _spike_bwd)
+_spike.defvjp(_spike_fwd, _spike_bwd)

@@ -1,4 +1,4 @@
-"""Training of ANN and SNN: loss, one step, evaluation, and `fit`.
+"""Training of ANN and SNN: one step, evaluation, and `fit`.
 
 SNN training moves weights, thresholds, leaks, shifts and amplitudes jointly by
 the surrogate gradient, in the unbounded coordinates of `slstm.optimiser`.
@@ -19,12 +19,13 @@ import numpy as np
 import optax
 
 from slstm import model
+from slstm import objective
 from slstm import parallel
-from slstm import types
 from slstm.optimiser import constrain
 from slstm.optimiser import optimiser
 from slstm.optimiser import TrainConfig
 from slstm.optimiser import unconstrain
+from slstm.parallel import Placement
 from slstm.types import Array, Config, Params
 
 Augment = Callable[[Array, Array], Array]
@@ -65,54 +66,9 @@ class FitState(NamedTuple):
   epoch: Array
 
 
-def smoothed(labels: Array, num_classes: int, smoothing: float) -> Array:
-  """Target probabilities [B, K] of labels [B]."""
-  return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), smoothing)
-
-
-def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
-  """Cross-entropy of each example with smoothed labels, [B]."""
-  return optax.softmax_cross_entropy(
-      logits, smoothed(labels, logits.shape[-1], smoothing))
-
-
-def spike_rate(record: types.Record) -> Array:
-  """Mean |s| of the spikes of h; mean |h| where h is analog."""
-  spikes = record.spikes_of_h
-  return jnp.mean(jnp.abs(record.state.h if spikes is None else spikes))
-
-
-def loss(raw: Params, x: Array, targets: Array, key: Array, config: Config,
-         train_config: TrainConfig) -> Array:
-  """Mean cross-entropy of a batch plus rate_penalty times the `spike_rate`.
-
-  Args:
-    raw: unbounded parameters.
-    x: inputs, [N, B, D].
-    targets: probability of each class, [B, K].
-    key: PRNG key of the dropout masks.
-    config: the network.
-    train_config: smoothing, dropout, penalty, executor.
-  """
-  penalised = train_config.rate_penalty > 0
-  params = constrain(raw)
-  output = model.apply(params, x, config, train_config.executor,
-                       spike_rate if penalised else None)
-  logits = output.logits
-  if train_config.dropout:
-    keep = 1.0 - train_config.dropout
-    mask = jax.random.bernoulli(key, keep, output.pooled.shape) / keep
-    logits = model.read_out(params.readout, output.pooled * mask)
-  value = jnp.mean(optax.softmax_cross_entropy(logits, targets))
-  if penalised:
-    rates = jnp.stack([jnp.mean(rate) for rate in output.observed])
-    value += train_config.rate_penalty * jnp.mean(rates)
-  return value
-
-
 @functools.partial(jax.jit,
                    static_argnames=('config', 'train_config', 'num_updates',
-                                    'augment', 'teacher_config'),
+                                    'place', 'augment', 'teacher_config'),
                    donate_argnums=0)
 def train_step(moving: tuple[Params, Params, Any],
                batch: tuple[Array, Array],
@@ -121,6 +77,7 @@ def train_step(moving: tuple[Params, Params, Any],
                config: Config,
                train_config: TrainConfig,
                num_updates: int,
+               place: Placement = Placement(None),
                augment: Augment | None = None,
                teacher_params: Params | None = None,
                teacher_config: Config | None = None) -> tuple[Any, Array]:
@@ -134,6 +91,7 @@ def train_step(moving: tuple[Params, Params, Any],
     config: the network.
     train_config: how to train.
     num_updates: of the whole training.
+    place: where the batch lies.
     augment: maps (key, x) to the x that is trained on.
     teacher_params, teacher_config: of a Teacher, if there is one.
 
@@ -147,7 +105,8 @@ def train_step(moving: tuple[Params, Params, Any],
   augment_key, dropout_key = jax.random.split(key)
   if augment:
     x = augment(augment_key, x)
-  targets = smoothed(y, raw.readout.b.shape[0], train_config.label_smoothing)
+  targets = objective.smoothed(y, raw.readout.b.shape[0],
+                               train_config.label_smoothing)
   share = train_config.distillation
   if share:
     if teacher_params is None or teacher_config is None:
@@ -155,8 +114,13 @@ def train_step(moving: tuple[Params, Params, Any],
                        'teacher; give both or none.')
     taught = predict(teacher_params, x, teacher_config, train_config.executor)
     targets = (1 - share) * targets + share * jax.nn.softmax(taught)
-  value, gradient = jax.value_and_grad(loss)(raw, x, targets, dropout_key,
-                                             config, train_config)
+  mask = objective.dropout_mask(dropout_key, raw, len(y), train_config.dropout)
+  loss = functools.partial(objective.loss,
+                           config=config,
+                           train_config=train_config)
+  # Of raw, x [N, B, D], targets [B, K], mask [B, P H].
+  descend = place.mean(jax.value_and_grad(loss), (None, 1, 0, 0))
+  value, gradient = descend(raw, x, targets, mask)
   updates, opt_state = optimiser(train_config,
                                  num_updates).update(gradient, opt_state, raw)
   raw = optax.apply_updates(raw, updates)
@@ -204,7 +168,8 @@ def evaluate(
                     place.split(np.swapaxes(x, 0, 1), 1), config, executor)))
   outputs = np.concatenate(logits)
   accuracy = float(np.mean(np.argmax(outputs, -1) == data.y))
-  losses = cross_entropy(jnp.asarray(outputs), jnp.asarray(data.y), 0.0)
+  losses = objective.cross_entropy(jnp.asarray(outputs), jnp.asarray(data.y),
+                                   0.0)
   return accuracy, float(jnp.mean(losses))
 
 
@@ -307,7 +272,7 @@ def fit(
           np.swapaxes(train.x[rows], 0, 1), 1), place.split(train.y[rows], 0)),
                                  jax.random.fold_in(noise_key, index),
                                  jnp.asarray(step), config, train_config, total,
-                                 augment, *taught_by)
+                                 place, augment, *taught_by)
       losses.append(float(value))
       if not np.isfinite(losses[-1]):
         raise FloatingPointError(

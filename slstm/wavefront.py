@@ -39,7 +39,7 @@ def wavefront(layers, x, state, config, observe):
         zx = zx_k
       else:  # the layer below was at the same (n, t) one diagonal ago
         zx = carry[index - 1][0].h @ w + b.reshape(1, 1, -1)
-      update = functools.partial(cells.update_spread, layer, config=config)
+      update = functools.partial(cells.update, layer, config=config)
       over_slots = jax.vmap(lambda z, c, v, update=update: update(z, c, v))
       record, membranes = over_slots(zx + state_nm1.h @ u, state_nm1.c,
                                      shift(starts[index], membranes))

@@ -48,6 +48,42 @@ def test_a_training_on_two_devices_is_that_on_one(spiking):
 
 
 @pytest.mark.parametrize('executor', sorted(executor_lib.EXECUTORS))
+def test_no_device_gathers_the_batch(executor):
+  params = train_test.source()
+  recipe = dataclasses.replace(train_test.FAST, executor=executor, dropout=0.2)
+  place = parallel.placement(16)
+  state = train.initial_state(params, recipe, 16)
+  moving = place.everywhere((state.raw, state.average, state.opt_state))
+  data = train_test.toy(16)
+  batch = (place.split(np.swapaxes(data.x, 0, 1), 1), place.split(data.y, 0))
+  compiled = [
+      train.train_step.lower(
+          moving, batch, *place.everywhere((jax.random.key(0), jnp.asarray(1))),
+          train_test.CONFIG, recipe, 1, place),
+      train.predict.lower(place.everywhere(params), batch[0], train_test.CONFIG,
+                          executor)
+  ]
+  step, inference = (lowered.compile().as_text() for lowered in compiled)
+  assert 'all-reduce' in step  # of the gradients
+  for text in step, inference:
+    assert 'all-gather' not in text and 'all-to-all' not in text
+
+
+def test_a_mean_over_the_batch_is_that_of_the_means_of_its_parts():
+  place = parallel.placement(6)
+  x, y = np.arange(12.0).reshape(2, 6), np.arange(6.0)
+
+  def means(scale, x, y):
+    assert x.shape == (2, 3) and y.shape == (3,)
+    return scale * x.mean(1), (y**2).mean()
+
+  along, squares = jax.jit(place.mean(means, (None, 1, 0)))(2.0, x, y)
+  np.testing.assert_allclose(along, 2 * x.mean(1))
+  np.testing.assert_allclose(squares, (y**2).mean())
+  assert parallel.Placement(None).mean(means, (None, 1, 0)) is means
+
+
+@pytest.mark.parametrize('executor', sorted(executor_lib.EXECUTORS))
 def test_spikes_are_those_of_one_device_bit_by_bit(executor):
   rng = np.random.default_rng(0)
   layers = networks.dyadic_layers(rng, ('ifgoc', 'oc'))

@@ -9,6 +9,8 @@ import pytest
 
 import slstm
 from slstm import neurons
+from slstm import objective
+from slstm import parallel
 from slstm import train
 
 CONFIG = slstm.Config(pooling=('last',))
@@ -53,9 +55,9 @@ def test_cross_entropy_is_the_textbook_formula():
   p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
   target = 0.7 * np.eye(3)[labels] + 0.1
   expected = -(target * np.log(p)).sum(1)
-  np.testing.assert_allclose(train.cross_entropy(jnp.asarray(logits),
-                                                 jnp.asarray(labels),
-                                                 smoothing),
+  np.testing.assert_allclose(objective.cross_entropy(jnp.asarray(logits),
+                                                     jnp.asarray(labels),
+                                                     smoothing),
                              expected,
                              rtol=1e-6)
 
@@ -132,8 +134,8 @@ def test_the_penalty_is_on_spikes_whatever_their_amplitude(sites):
   targets = jnp.full((16, 2), 0.5)
 
   def loss(penalty):
-    return train.loss(train.unconstrain(params), x, targets, jax.random.key(0),
-                      config, dataclasses.replace(FAST, rate_penalty=penalty))
+    return objective.loss(train.unconstrain(params), x, targets, None, config,
+                          dataclasses.replace(FAST, rate_penalty=penalty))
 
   h, = slstm.apply(params, x, config, observe=lambda r: r.state.h).observed
   expected = jnp.mean(jnp.abs(h) if sites == ('i',) else h != 0)
@@ -164,7 +166,8 @@ def test_distillation_mixes_labels_with_the_probabilities_of_the_teacher():
   start = train.initial_state(params, config, 16)
   moving = jax.tree.map(jnp.copy, (start.raw, start.average, start.opt_state))
   _, loss = train.train_step(moving, (x, data.y), jax.random.key(0),
-                             jnp.asarray(1), CONFIG, config, 4, None, *teacher)
+                             jnp.asarray(1), CONFIG, config, 4,
+                             parallel.Placement(None), None, *teacher)
   student, taught = (np.asarray(slstm.apply(p, x, CONFIG).logits, np.float64)
                      for p in (params, teacher.params))
   log_p = student - np.log(np.exp(student).sum(1, keepdims=True))

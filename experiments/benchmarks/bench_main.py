@@ -150,7 +150,9 @@ def _run(default: Grid, training: bool) -> None:
   """Measures one shape after the other, and writes what there is so far."""
   shapes, steps, executors, sites = chosen_flags(default)
   couplings = _names('couplings', tuple(bench.SPIKING))
-  if 'step' not in couplings and set(executors) == {'wavefront'}:
+  if not any(
+      itertools.starmap(executor_lib.runs,
+                        itertools.product(executors, couplings))):
     raise ValueError('--executors=wavefront runs --couplings=step only.')
   names, skipped = peers.present(_names('peers', tuple(peers.PEERS)))
   work_dir = pathlib.Path(flags.FLAGS.work_dir)

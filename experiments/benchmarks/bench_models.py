@@ -19,6 +19,7 @@ from experiments.benchmarks.bench import Key
 from experiments.benchmarks.bench import Shape
 from experiments.benchmarks.bench import Subject
 import slstm
+from slstm import executor as executor_lib
 from slstm import optimiser
 from slstm import parallel
 from slstm import train
@@ -67,7 +68,7 @@ def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
       config = dataclasses.replace(config, coupling=coupling)
       rate = spike_rate(params, config, shape)
       for executor in executors:
-        if executor == 'wavefront' and coupling != 'step':
+        if not executor_lib.runs(executor, coupling):
           continue
         made = subject(params, config, shape, executor)
         key = Key(bench.SPIKING[coupling], executor, config.num_steps)
@@ -121,7 +122,7 @@ def training_step(params: Params, config: Config, shape: Shape,
   place, batch = placed(shape)
   rest = (batch, *place.everywhere((jax.random.key(1), jnp.asarray(1))))
   return compiled(train.train_step, (place.everywhere(moving), *rest),
-                  (config, chosen, _STEPS),
+                  (config, chosen, _STEPS, place),
                   donated=True)
 
 
