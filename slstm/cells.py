@@ -156,7 +156,7 @@ def _record(layer: Layer, fire: Callable[[str, Neuron, Array], Array], z: Array,
     if neuron is None:
       return activations.squash(site, d, config)
     spikes[site] = fire(site, neuron, d)
-    return neurons.align(neuron.amplitude, d) * spikes[site]
+    return neurons.align(neuron.amplitude, spikes[site]) * spikes[site]
 
   state, drive, output = lstm_equations(squash, split(z), c_nm1, config.slope)
   return Record(drive, output, Sites(**spikes), state)
@@ -196,8 +196,8 @@ def input_product(layer: Layer, x: Array) -> Array:
   return x @ fuse(layer.w) + fuse(layer.b).reshape(1, 1, 1, -1)
 
 
-def spread(layer: Layer, shape: tuple[int, int]) -> Layer:
-  """A layer whose neurons have one value for each entry of h, [B, H].
+def spread(layer: Layer, shape: tuple[int, ...]) -> Layer:
+  """A layer whose neurons have one value for each entry of h, [.., B, H].
 
   See `neurons.spread`.
   """

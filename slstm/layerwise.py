@@ -73,7 +73,8 @@ def stacked(layer, x, state, config, observe, lean=False):
     return state, jax.vmap(observe)(record)
 
   packed = _Packed(*map(cells.fuse, (layer.w, layer.u, layer.b)))
-  spread = cells.spread(layer, state.h.shape[1:]).neurons
+  shape = (config.num_steps, *state.h.shape[1:])
+  spread = cells.spread(layer, shape).neurons
   return _recurrent_scan(elementwise, lean, packed, spread, state, x)
 
 
@@ -81,11 +82,11 @@ def stacked(layer, x, state, config, observe, lean=False):
 def _recurrent_scan(elementwise, lean, packed, spread, state, x):
   """Scans the product z_n = W x_n + b + U h_{n-1} and an element-wise half.
 
-  W x of all n is one product. The forward pass writes z over it, and keeps c.
-  The backward pass computes the element-wise half again, for to keep all of it
-  costs more than that, writes dz over z, and takes the gradients of W and U by
-  one product of all n each. A lean scan keeps c only: it computes z again, too,
-  and adds up the gradients of W and U as it goes.
+  W x of all n is one product. The forward pass keeps z and c. The backward pass
+  computes the element-wise half again, for to keep all of it costs more than
+  that, and takes the gradients of W and U by one product of all n each, after
+  its scan. A lean scan keeps c only: z is computed again, too, and the gradient
+  of U adds up inside.
 
   Args:
     elementwise: maps (spread, z [slots, B, 4H], c_{n-1} [slots, B, H]) to
@@ -99,98 +100,68 @@ def _recurrent_scan(elementwise, lean, packed, spread, state, x):
   Returns:
     (state, (h [N, slots, B, H], what is observed)).
   """
-  del lean  # of the gradient
-  return _forward(elementwise, False, packed, spread, state, x)[0]
-
-
-def _forward(elementwise, keep_z, packed, spread, state, x):
-  """What `_recurrent_scan` returns, all c_{n-1}, and all z or None."""
-  w, u, b = packed
-  zx = x @ w
-  zs = None
-  if keep_z:
-    zs = jnp.broadcast_to(zx, (len(x), *state.h.shape[:-1], zx.shape[-1]))
-    # Three axes: with one of size 1 more, XLA copies it to lay it out anew.
-    zs = zs.reshape(len(x), -1, zx.shape[-1])
-
-  def element(carry, inputs):
-    nm1, zs = carry
-    zx_n = _read(zs, inputs, nm1.h) if keep_z else inputs
-    z = zx_n + b.reshape(1, 1, -1) + nm1.h @ u
-    state, seen = elementwise(spread, z, nm1.c)
-    zs = _write(zs, inputs, z) if keep_z else None
-    return (state, zs), ((state.h, seen), nm1.c)
-
-  inputs = jnp.arange(len(x)) if keep_z else zx
-  (state, zs), (outputs, c) = jax.lax.scan(element, (state, zs), inputs)
-  return (state, outputs), c, zs
+  return _recurrent_scan_fwd(elementwise, lean, packed, spread, state, x)[0]
 
 
 def _recurrent_scan_fwd(elementwise, lean, packed, spread, state, x):
-  result, c_nm1, zs = _forward(elementwise, not lean, packed, spread, state, x)
-  _, (h, _) = result
-  nm1 = CellState(jnp.concatenate([state.h[None], h[:-1]]), c_nm1)
-  return result, (packed, spread, zs, nm1, x)
+
+  def element(nm1, zx_n):
+    z = _drive(packed, zx_n, nm1.h)
+    state, seen = elementwise(spread, z, nm1.c)
+    return state, ((state.h, seen), (nm1.c, () if lean else z))
+
+  # Without the axis of size 1, for which XLA would lay out all of W x anew.
+  zx = (x[:, 0] if x.shape[1] == 1 else x) @ packed.w
+  end, (outputs, (c_nm1, z)) = jax.lax.scan(element, state, zx)
+  nm1 = CellState(jnp.concatenate([state.h[None], outputs[0][:-1]]), c_nm1)
+  return (end, outputs), (packed, spread, nm1, z, x)
 
 
 def _recurrent_scan_bwd(elementwise, lean, residuals, cotangents):
-  (w, u, b), spread, zs, nm1, x = residuals
-  d_state, d_outputs = cotangents
+  packed, spread, nm1, z, x = residuals
+  d_end, d_outputs = cotangents
 
   def summed(dz):  # all t share an input that has one slot
     return dz if x.shape[1] == dz.shape[-3] else dz.sum(-3, keepdims=True)
 
   def element(carry, inputs):
-    d_state, d_spread, d_packed, zs = carry
-    n, x_n, nm1_n, (d_h, d_seen) = inputs
+    d_state, d_spread, d_u = carry
+    nm1_n, z_n, x_n, (d_h, d_seen) = inputs
     if lean:
-      z = x_n @ w + b.reshape(1, 1, -1) + nm1_n.h @ u
-    else:
-      z = _read(zs, n, nm1_n.h)
-    _, pull = jax.vjp(elementwise, spread, z, nm1_n.c)
+      z_n = _drive(packed, x_n @ packed.w, nm1_n.h)
+    _, pull = jax.vjp(elementwise, spread, z_n, nm1_n.c)
     d_spread_n, dz, d_c = pull((d_state._replace(h=d_state.h + d_h), d_seen))
     d_spread = jax.tree.map(jnp.add, d_spread, d_spread_n)
-    d_x = ()
+    d_nm1 = CellState(dz @ packed.u.T, d_c)
     if lean:
-      d_packed = jax.tree.map(jnp.add, d_packed,
-                              _gradients(x_n, nm1_n.h, dz, summed(dz)))
-      d_x = summed(dz) @ w.T
-    else:
-      zs = _write(zs, n, dz)
-    return (CellState(dz @ u.T, d_c), d_spread, d_packed, zs), d_x
+      d_u += _gradient(nm1_n.h, dz)
+      dz = summed(dz)
+    return (d_nm1, d_spread, d_u), dz
 
-  zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
-  start = d_state, zeros(spread), zeros(_Packed(w, u, b)) if lean else (), zs
-  end, d_x = jax.lax.scan(element,
-                          start, (jnp.arange(len(x)), x, nm1, d_outputs),
-                          reverse=True)
-  d_state, d_spread, d_packed, zs = end
+  zeros = jax.tree.map(jnp.zeros_like, (spread, packed.u))
+  (d_start, d_spread, d_u), dz = jax.lax.scan(element, (d_end, *zeros),
+                                              (nm1, z, x, d_outputs),
+                                              reverse=True)
   if not lean:
-    dz = zs.reshape(*nm1.h.shape[:-1], -1)
-    d_packed = _gradients(x, nm1.h, dz, summed(dz))
-    d_x = summed(dz) @ w.T
-  return d_packed, d_spread, d_state, d_x
+    d_u = _gradient(nm1.h, dz)
+    dz = summed(dz)
+  d_packed = _Packed(_gradient(x, dz), d_u, _rows(dz).sum(0))
+  return d_packed, d_spread, d_start, dz @ packed.w.T
 
 
 _recurrent_scan.defvjp(_recurrent_scan_fwd, _recurrent_scan_bwd)
 
 
-def _gradients(x, h_nm1, dz, dz_x):
-  """Those of the packed weights, from dz summed over what x has once."""
-  rows = lambda a: a.reshape(-1, a.shape[-1])
-  return _Packed(
-      rows(x).T @ rows(dz_x),
-      rows(h_nm1).T @ rows(dz),
-      rows(dz_x).sum(0))
+def _drive(packed, zx, h_nm1):
+  """z of an element, [slots, B, 4H], given W x."""
+  zx = zx.reshape(-1, *zx.shape[-2:])
+  return zx + packed.b.reshape(1, 1, -1) + h_nm1 @ packed.u
 
 
-def _read(zs, n, h):
-  """Entry n of [N, slots B, 4H], as [slots, B, 4H]."""
-  return jax.lax.dynamic_index_in_dim(zs, n, keepdims=False).reshape(
-      *h.shape[:-1], -1)
+def _gradient(a, dz):
+  """That of weights, of all their products a [..., K] -> dz [..., 4H]."""
+  return _rows(a).T @ _rows(dz)
 
 
-def _write(zs, n, z):
-  """Replaces entry n of [N, slots B, 4H] by z [slots, B, 4H]."""
-  return jax.lax.dynamic_update_index_in_dim(zs, z.reshape(-1, z.shape[-1]), n,
-                                             0)
+def _rows(a):
+  return a.reshape(-1, a.shape[-1])

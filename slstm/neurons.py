@@ -142,12 +142,20 @@ def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:
   The gradients of a neuron that a scan uses then add up entry by entry, and are
   summed over the batch once, after the scan, instead of in each of its steps.
 
+  Args:
+    neuron: parameters of shape [] or [H].
+    shape: [B, H], or [T, B, H] for an amplitude of each step.
+
   Raises:
     ValueError: see `align`.
   """
-  like = jax.ShapeDtypeStruct(shape, neuron.v_th.dtype)
-  return jax.tree.map(lambda leaf: jnp.broadcast_to(align(leaf, like), shape),
-                      neuron)
+
+  def whole(leaf, shape):
+    like = jax.ShapeDtypeStruct(shape, leaf.dtype)
+    return jnp.broadcast_to(align(leaf, like), shape)
+
+  each = jax.tree.map(lambda leaf: whole(leaf, shape[-2:]), neuron)
+  return each._replace(amplitude=whole(neuron.amplitude, shape))
 
 
 def align(parameter: Array, like: Array | jax.ShapeDtypeStruct) -> Array:

@@ -310,6 +310,9 @@ def test_a_spread_neuron_is_the_same_neuron():
   def fired(neuron):
     return jnp.sum(d * neurons.staircase(neuron, d, 4, True))
 
+  by_step = neurons.spread(neuron, (4, *d.shape))
+  assert by_step.amplitude.shape == (4, *d.shape)
+  assert by_step.v_th.shape == d.shape
   spread = neurons.spread(neuron, d.shape)
   assert {leaf.shape for leaf in spread} == {d.shape}
   assert fired(spread) == fired(neuron)
