@@ -14,9 +14,10 @@ SOURCES = slstm experiments third_party tests
 # `make environment`, for a shell. Each is ignored where it means nothing.
 #
 # glibc gives big buffers back to the kernel at every free, and the page faults
-# of taking them again cost a training run up to half of its speed. Huge pages,
-# where the kernel has them to give. (One arena for all threads is slower by some
-# per cent where two devices take turns at it.)
+# of taking them again cost a training run up to half of its speed. One arena,
+# because those of further threads hold no more than 64 MB (it costs small
+# networks some per cent, for two devices take turns at it); huge pages, where
+# the kernel has them to give.
 #
 # XLA makes one kernel of element-wise operations that share their inputs, in
 # place of one for each output. Two devices, each with half of the batch, keep
@@ -24,11 +25,12 @@ SOURCES = slstm experiments third_party tests
 MALLOC_MMAP_THRESHOLD_ ?= 17179869184
 MALLOC_TRIM_THRESHOLD_ ?= 34359738368
 MALLOC_TOP_PAD_ ?= 67108864
+MALLOC_ARENA_MAX ?= 1
 GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 XLA_FLAGS ?= --xla_backend_extra_options=xla_cpu_use_multi_output_fusion
 JAX_NUM_CPU_DEVICES ?= 2
 ENVIRONMENT = MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_ MALLOC_TOP_PAD_ \
-  GLIBC_TUNABLES XLA_FLAGS JAX_NUM_CPU_DEVICES
+  MALLOC_ARENA_MAX GLIBC_TUNABLES XLA_FLAGS JAX_NUM_CPU_DEVICES
 export $(ENVIRONMENT)
 
 .DEFAULT_GOAL := help
