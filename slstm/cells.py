@@ -197,10 +197,7 @@ def input_product(layer: Layer, x: Array) -> Array:
 
 
 def spread(layer: Layer, shape: tuple[int, ...]) -> Layer:
-  """A layer whose neurons have one value for each entry of h, [.., B, H].
-
-  See `neurons.spread`.
-  """
+  """A layer whose neurons are those of `neurons.spread`."""
   sites = {
       site: neurons.spread(getattr(layer.neurons, site), shape)
       for site in layer.neurons.present

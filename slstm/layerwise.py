@@ -82,11 +82,12 @@ def stacked(layer, x, state, config, observe, lean=False):
 def _recurrent_scan(elementwise, lean, packed, spread, state, x):
   """Scans the product z_n = W x_n + b + U h_{n-1} and an element-wise half.
 
-  W x of all n is one product. The forward pass keeps z and c. The backward pass
-  computes the element-wise half again, for to keep all of it costs more than
-  that, and takes the gradients of W and U by one product of all n each, after
-  its scan. A lean scan keeps c only: z is computed again, too, and the gradient
-  of U adds up inside.
+  W x of all n is one product. The forward pass keeps z, h and c. The backward
+  pass computes the element-wise half again, for to keep all of it costs more
+  than that, and takes the gradients of W and U by one product of all n each,
+  after its scan. A lean scan keeps h and c only: z is computed again, too (with
+  W x of one n at a time, whose last bits can differ), and the gradient of U
+  adds up inside.
 
   Args:
     elementwise: maps (spread, z [slots, B, 4H], c_{n-1} [slots, B, H]) to

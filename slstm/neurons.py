@@ -137,21 +137,23 @@ def staircase(neuron: Neuron,
 
 
 def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:
-  """Gives every parameter one value for each entry of a drive [..., H].
+  """Gives every parameter one value for each entry of a drive [B, H].
 
-  The gradients of a neuron that a scan uses then add up entry by entry, and are
-  summed over the batch once, after the scan, instead of in each of its steps.
+  The gradients of a neuron that a scan over n uses then add up entry by entry,
+  and are summed over the batch once, after the scan, instead of in each of its
+  steps. The amplitude multiplies the spikes of all t at once, so that its
+  gradient can wait with the sum over t, too.
 
   Args:
     neuron: parameters of shape [] or [H].
     shape: [B, H], or [T, B, H] for an amplitude of each step.
 
   Raises:
-    ValueError: see `align`.
+    ValueError: if a parameter is of another shape.
   """
 
   def whole(leaf, shape):
-    like = jax.ShapeDtypeStruct(shape, leaf.dtype)
+    like = jax.ShapeDtypeStruct(shape[-1:], leaf.dtype)
     return jnp.broadcast_to(align(leaf, like), shape)
 
   each = jax.tree.map(lambda leaf: whole(leaf, shape[-2:]), neuron)

@@ -46,6 +46,8 @@ class Placement(NamedTuple):
       return function
     specs = tuple(map(_spec, axes))
 
+    # No check of what varies over devices: it would have `jax.grad` add up the
+    # gradient of arguments that all devices have, before `pmean` does.
     def part(*arguments: Any) -> Any:
       return jax.lax.pmean(function(*arguments), _BATCH)
 

@@ -91,7 +91,7 @@ def train_step(moving: tuple[Params, Params, Any],
     config: the network.
     train_config: how to train.
     num_updates: of the whole training.
-    place: where the batch lies.
+    place: where the batch lies; with none, XLA partitions the gradient.
     augment: maps (key, x) to the x that is trained on.
     teacher_params, teacher_config: of a Teacher, if there is one.
 

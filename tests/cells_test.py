@@ -9,7 +9,7 @@ import pytest
 
 from slstm import cells
 from slstm import types
-from slstm.types import Config, Gates
+from slstm.types import CellState, Config, Gates
 from tests import networks
 from tests import oracle
 
@@ -138,3 +138,17 @@ def test_jit_changes_nothing():
   jitted = jax.jit(cells.update, static_argnums=4)
   jax.tree.map(np.testing.assert_array_equal, cells.update(*args),
                jitted(*args))
+
+
+def test_the_gradient_of_the_carried_mean_is_that_of_a_mean():
+  state = CellState(*jnp.linspace(-1.0, 1.0, 60).reshape(2, 5, 2, 3))
+  config = Config(num_steps=5, coupling='shared')
+  means, pull = jax.vjp(lambda state: cells.carried(state, config), state)
+  plain, pull_plain = jax.vjp(
+      lambda state: jax.tree.map(lambda a: a.mean(0, keepdims=True), state),
+      state)
+  d = CellState(*jnp.arange(12.0).reshape(2, 1, 2, 3))
+  for got, expected in ((means, plain), (pull(d), pull_plain(d))):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+        got, expected)

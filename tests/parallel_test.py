@@ -9,6 +9,7 @@ import pytest
 
 from slstm import executor as executor_lib
 from slstm import neurons
+from slstm import objective
 from slstm import parallel
 from slstm import train
 from slstm.types import Config, Sites
@@ -47,26 +48,59 @@ def test_a_training_on_two_devices_is_that_on_one(spiking):
         state.raw, other_state.raw)
 
 
+def spiking():
+  """An LSTM, and it with neurons at o and c for T = 2."""
+  params = train_test.source()
+  made = Sites(o=neurons.integrate_and_fire(False),
+               c=neurons.integrate_and_fire(True))
+  layers = tuple(layer._replace(neurons=made) for layer in params.layers)
+  config = dataclasses.replace(train_test.CONFIG, num_steps=2)
+  return params, params._replace(layers=layers), config
+
+
 @pytest.mark.parametrize('executor', sorted(executor_lib.EXECUTORS))
 def test_no_device_gathers_the_batch(executor):
-  params = train_test.source()
-  recipe = dataclasses.replace(train_test.FAST, executor=executor, dropout=0.2)
+  lstm, params, config = spiking()
+  recipe = dataclasses.replace(train_test.FAST,
+                               executor=executor,
+                               dropout=0.2,
+                               distillation=0.5)
   place = parallel.placement(16)
   state = train.initial_state(params, recipe, 16)
   moving = place.everywhere((state.raw, state.average, state.opt_state))
   data = train_test.toy(16)
   batch = (place.split(np.swapaxes(data.x, 0, 1), 1), place.split(data.y, 0))
+  key, step, teacher = place.everywhere(
+      (jax.random.key(0), jnp.asarray(1), lstm))
   compiled = [
-      train.train_step.lower(
-          moving, batch, *place.everywhere((jax.random.key(0), jnp.asarray(1))),
-          train_test.CONFIG, recipe, 1, place),
-      train.predict.lower(place.everywhere(params), batch[0], train_test.CONFIG,
-                          executor)
+      train.train_step.lower(moving, batch, key, step, config, recipe, 1, place,
+                             None, teacher, train_test.CONFIG),
+      train.predict.lower(place.everywhere(params), batch[0], config, executor)
   ]
-  step, inference = (lowered.compile().as_text() for lowered in compiled)
-  assert 'all-reduce' in step  # of the gradients
-  for text in step, inference:
+  trained, inference = (lowered.compile().as_text() for lowered in compiled)
+  assert 'all-reduce' in trained  # of the gradients
+  for text in trained, inference:
     assert 'all-gather' not in text and 'all-to-all' not in text
+
+
+@pytest.mark.parametrize('coupling', ['step', 'shared'])
+def test_the_gradient_of_two_devices_is_that_of_one(coupling):
+  _, params, config = spiking()
+  config = dataclasses.replace(config, coupling=coupling)
+  recipe = dataclasses.replace(train_test.FAST, rate_penalty=0.5)
+  raw, data, place = train.unconstrain(params), train_test.toy(
+      16), parallel.placement(16)
+  arguments = (raw, jnp.asarray(np.swapaxes(data.x, 0, 1)),
+               objective.smoothed(jnp.asarray(data.y), 2, 0.1),
+               objective.dropout_mask(jax.random.key(0), raw, 16, 0.25))
+  descend = jax.value_and_grad(
+      lambda *given: objective.loss(*given, config, recipe))
+  whole = jax.jit(descend)(*arguments)
+  shared = jax.jit(place.mean(descend, (None, 1, 0, 0)))(*arguments)
+  assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(whole)) > .1
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+      shared, whole)
 
 
 def test_a_mean_over_the_batch_is_that_of_the_means_of_its_parts():

@@ -150,9 +150,8 @@ def _run(default: Grid, training: bool) -> None:
   """Measures one shape after the other, and writes what there is so far."""
   shapes, steps, executors, sites = chosen_flags(default)
   couplings = _names('couplings', tuple(bench.SPIKING))
-  if not any(
-      itertools.starmap(executor_lib.runs,
-                        itertools.product(executors, couplings))):
+  pairs = list(itertools.product(executors, couplings))
+  if pairs and not any(itertools.starmap(executor_lib.runs, pairs)):
     raise ValueError('--executors=wavefront runs --couplings=step only.')
   names, skipped = peers.present(_names('peers', tuple(peers.PEERS)))
   work_dir = pathlib.Path(flags.FLAGS.work_dir)
