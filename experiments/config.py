@@ -70,8 +70,8 @@ class Experiment:
     background: probability of mixing with a training clip of background noise
       (speech_commands).
     calibration: training examples used to calibrate the conversion.
-    executor: sequential, stacked, lean (slower, of a third of the memory) or
-      wavefront.
+    executor: sequential, stacked, lean (slower, of a third of the memory at T =
+      8 with coupling 'step') or wavefront.
     seed: of the initial weights, the order of examples and dropout.
   """
   dataset: str = 'uci_har'

@@ -128,22 +128,23 @@ def carried(state: CellState, config: Config) -> CellState:
   """What the next element starts from, given where the T steps ended."""
   if config.coupling == 'step':
     return state
-  return jax.tree.map(_mean, state)
+  return jax.tree.map(lambda leaf: _mean(leaf, len(leaf)), state)
 
 
-@jax.custom_vjp
-def _mean(leaf: Array) -> Array:
-  """Mean over the first axis, which stays.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _mean(leaf: Array, count: int) -> Array:
+  """Mean over the first axis, of `count` entries, which stays.
 
   It adds up term by term: for more than four XLA would start a kernel for a
   reduction, which takes longer than all else in an element at B = 1. The
   gradient of that would be a sum of T padded arrays, hence one of its own.
   """
-  return functools.reduce(jnp.add, list(leaf))[None] / len(leaf)
+  return functools.reduce(jnp.add, list(leaf))[None] / count
 
 
-_mean.defvjp(lambda leaf: (_mean(leaf), leaf), lambda leaf, d:
-             (jnp.broadcast_to(d / len(leaf), leaf.shape),))
+_mean.defvjp(
+    lambda leaf, count: (_mean(leaf, count), None), lambda count, _, d:
+    (jnp.broadcast_to(d / count, (count, *d.shape[1:])),))
 
 
 def _record(layer: Layer, fire: Callable[[str, Neuron, Array], Array], z: Array,

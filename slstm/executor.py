@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from slstm import layerwise
+from slstm import neurons
 from slstm import types
 from slstm import wavefront
 from slstm.types import Array, CellState, Config, Layer, Record
@@ -134,6 +135,8 @@ def _check_shapes(layers: Sequence[Layer], x: Array, slots: int) -> None:
               f'run: layers[{index}].{name}.{gate} has shape {leaf.shape}; '
               f'expected {expected} for an input of {features} features. Does '
               'x have the feature count that the model was made for?')
+    for site in layer.neurons.present:
+      neurons.check_units(getattr(layer.neurons, site), hidden)
     features = hidden
 
 

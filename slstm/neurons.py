@@ -66,7 +66,7 @@ def step(neuron: Neuron,
   """
   v_th = align(neuron.v_th, d)
   u = v_tm1 + d if neuron.leak is None else align(neuron.leak, d) * v_tm1 + d
-  fire = lambda x: surrogate_lib.spike(x, v_th, surrogate, width)
+  fire = lambda x: surrogate_lib.spike(x, surrogate, width, v_th)
   if signed:
     s = fire(u - v_th / 2) - fire(-u - v_th / 2)
   else:
@@ -121,6 +121,7 @@ def staircase(neuron: Neuron,
   """
   if num_steps < 1:
     raise ValueError(f'staircase: num_steps is {num_steps}; expected >= 1.')
+  check_units(neuron, d.shape[-1])
 
   # As in `spike_train`, but its memory does not grow with T: fits run this for
   # thousands of candidates at a time.
@@ -152,12 +153,15 @@ def spread(neuron: Neuron, shape: tuple[int, ...]) -> Neuron:
     ValueError: if a parameter is of another shape.
   """
 
-  def whole(leaf, shape):
-    like = jax.ShapeDtypeStruct(shape[-1:], leaf.dtype)
-    return jnp.broadcast_to(align(leaf, like), shape)
+  check_units(neuron, shape[-1])
+  each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape[-2:]), neuron)
+  return each._replace(amplitude=jnp.broadcast_to(neuron.amplitude, shape))
 
-  each = jax.tree.map(lambda leaf: whole(leaf, shape[-2:]), neuron)
-  return each._replace(amplitude=whole(neuron.amplitude, shape))
+
+def check_units(neuron: Neuron, num_units: int) -> None:
+  """Raises ValueError unless every parameter is of shape [] or [H]."""
+  for leaf in jax.tree.leaves(neuron):
+    align(leaf, jax.ShapeDtypeStruct((num_units,), leaf.dtype))
 
 
 def align(parameter: Array, like: Array | jax.ShapeDtypeStruct) -> Array:

@@ -27,16 +27,16 @@ SURROGATES = {
 
 
 def spike(x: Array,
-          v_th: Array | float = 1.0,
           surrogate: str = 'triangle',
-          width: float = 1.0) -> Array:
+          width: float = 1.0,
+          v_th: Array | float = 1.0) -> Array:
   """Heaviside step with a surrogate gradient.
 
   Args:
     x: distance of the membrane from the fire level, any shape and float dtype.
-    v_th: the threshold, > 0, in the units of x; broadcasts to the shape of x.
     surrogate: key of `SURROGATES`.
     width: scale of the surrogate, in units of v_th, > 0.
+    v_th: the threshold, > 0, in the units of x; broadcasts to the shape of x.
 
   Returns:
     1 where x >= 0, else 0, in the dtype of x.

@@ -432,3 +432,14 @@ def test_a_neuron_of_another_size_is_refused(name):
   layer = layer._replace(neurons=Sites(o=neuron))
   with pytest.raises(ValueError, match=r'neuron parameter of shape \(3,\)'):
     executor.run([layer], x, config, name)
+
+
+@pytest.mark.parametrize('name', sorted(executor.EXECUTORS))
+def test_a_neuron_for_each_example_is_refused(name):
+  rng = np.random.default_rng(0)
+  layer, = networks.dyadic_layers(rng, ('o',))
+  x = networks.dyadic_input(rng, 2, 4)[:, None]
+  neuron = layer.neurons.o._replace(v_th=jnp.ones((4, layer.u.i.shape[0])))
+  layer = layer._replace(neurons=layer.neurons._replace(o=neuron))
+  with pytest.raises(ValueError, match='neuron parameter of shape'):
+    executor.run((layer,), x, Config(num_steps=2), name)

@@ -35,7 +35,7 @@ FAULTS = [
     ('i and f swapped', 'cells.py', 'f * c_nm1 + i * g', 'i * c_nm1 + f * g',
      'cells_test.py::test_the_equations_for_given_gates'),
     ('a shared state is that of the last step', 'cells.py',
-     'functools.reduce(jnp.add, list(leaf))[None] / len(leaf)', 'leaf[-1:]',
+     'functools.reduce(jnp.add, list(leaf))[None] / count', 'leaf[-1:]',
      'executor_test.py::test_shared_coupling_agrees_with_the_oracle[4-sites1]'),
     ('a shared state is not counted once', 'counts.py',
      'gate_slots = 1 if shared else slots', 'gate_slots = slots',

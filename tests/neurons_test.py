@@ -293,7 +293,8 @@ def test_align_adds_leading_axes():
 
 
 @pytest.mark.parametrize('leaf', ['v_th', 'v_0', 'amplitude', 'leak'])
-@pytest.mark.parametrize('shape', [(2,), (1,), (1, 3), (4, 3), (1, 2, 3)])
+@pytest.mark.parametrize('shape', [(2,), (1,), (2, 3), (1, 3), (4, 3),
+                                   (1, 2, 3)])
 def test_a_parameter_of_another_size_is_refused(leaf, shape):
   neuron = scalar(leak=0.5)._replace(**{leaf: jnp.ones(shape)})
   with pytest.raises(ValueError, match=f'neuron parameter .*{shape[0]}'):
@@ -307,16 +308,19 @@ def test_a_spread_neuron_is_the_same_neuron():
                           leak=jnp.array([0.5, 0.75, 1.0]))
   d = jnp.linspace(-2.0, 2.0, 12).reshape(4, 3)
 
-  def fired(neuron):
-    return jnp.sum(d * neurons.staircase(neuron, d, 4, True))
+  def fired(neuron, staircase=neurons.staircase):
+    return jnp.sum(d * staircase(neuron, d, 4, True))
+
+  def fired_by_example(neuron):
+    return fired(neuron, jax.vmap(neurons.staircase, (0, 0, None, None)))
 
   by_step = neurons.spread(neuron, (4, *d.shape))
   assert by_step.amplitude.shape == (4, *d.shape)
   assert by_step.v_th.shape == d.shape
   spread = neurons.spread(neuron, d.shape)
   assert {leaf.shape for leaf in spread} == {d.shape}
-  assert fired(spread) == fired(neuron)
-  by_entry = jax.grad(fired)(spread)
+  assert fired_by_example(spread) == fired(neuron)
+  by_entry = jax.grad(fired_by_example)(spread)
   for whole, part in zip(jax.grad(fired)(neuron), by_entry):
     axes = tuple(range(2 - whole.ndim))
     np.testing.assert_allclose(whole, part.sum(axes), rtol=1e-6)

@@ -32,8 +32,8 @@ def test_forward_is_a_step_that_fires_at_equality(name):
   tiny = np.finfo(np.float32).tiny
   x = jnp.asarray([-np.inf, -1.0, -tiny, -0.0, 0.0, tiny, 1.0, np.inf])
   expected = [0, 0, 0, 1, 1, 1, 1, 1]
-  for spike in (surrogate.spike, jax.jit(surrogate.spike, static_argnums=2)):
-    np.testing.assert_array_equal(spike(x, 1.0, name), expected)
+  for spike in (surrogate.spike, jax.jit(surrogate.spike, static_argnums=1)):
+    np.testing.assert_array_equal(spike(x, name), expected)
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16', 'float32'])
@@ -51,8 +51,7 @@ def test_gradient_is_that_of_the_antiderivative(name, width):
     # The grid misses the corners of triangle and boxcar, at -1, -1/2, 0, ..
     x = np.linspace(-4, 4, 81) * width + 0.013
     cotangent = np.linspace(1, 2, x.size)
-    _, vjp = jax.vjp(lambda x: surrogate.spike(x, 1.0, name, width),
-                     jnp.asarray(x))
+    _, vjp = jax.vjp(lambda x: surrogate.spike(x, name, width), jnp.asarray(x))
     smooth = ANTIDERIVATIVES[name]
     eps = 1e-6
     numerical = (smooth((x + eps) / width) - smooth(
@@ -69,7 +68,7 @@ def test_gradient_of_the_threshold_is_that_of_the_antiderivative(name, width):
   with jax.enable_x64():
     x = jnp.linspace(-4, 4, 81) * width + 0.013
     v_th, eps = np.linspace(0.5, 1.5, x.size) * 1.0003, 1e-7
-    _, vjp = jax.vjp(lambda v: surrogate.spike(x, v, name, width),
+    _, vjp = jax.vjp(lambda v: surrogate.spike(x, name, width, v),
                      jnp.asarray(v_th))
     smooth = lambda v: ANTIDERIVATIVES[name](x / v / width)
     numerical = (smooth(v_th + eps) - smooth(v_th - eps)) / (2 * eps)
@@ -81,7 +80,7 @@ def test_gradient_of_the_threshold_is_that_of_the_antiderivative(name, width):
 
 def test_gradient_of_a_threshold_for_all_is_the_sum():
   x, v_th = jnp.linspace(-1, 1, 12).reshape(3, 4), jnp.full((3, 4), 0.7)
-  gradient = jax.grad(lambda v: surrogate.spike(x, v).sum())
+  gradient = jax.grad(lambda v: surrogate.spike(x, v_th=v).sum())
   for shape, axes in (((), None), ((4,), 0)):
     np.testing.assert_allclose(gradient(jnp.full(shape, 0.7)),
                                gradient(v_th).sum(axes),
@@ -104,6 +103,6 @@ def test_surrogate_is_even_has_unit_area_and_its_maximum_at_0(name):
 def test_spike_refuses_bad_names_and_widths():
   for differentiate in (lambda f: f, jax.grad):
     with pytest.raises(ValueError, match="surrogate is 'square'"):
-      differentiate(lambda x: surrogate.spike(x, 1.0, 'square'))(1.0)
+      differentiate(lambda x: surrogate.spike(x, 'square'))(1.0)
     with pytest.raises(ValueError, match='width is 0.0'):
-      differentiate(lambda x: surrogate.spike(x, 1.0, 'triangle', 0.0))(1.0)
+      differentiate(lambda x: surrogate.spike(x, 'triangle', 0.0))(1.0)
