@@ -46,7 +46,7 @@ help:
 	@echo 'make clean   remove caches, build products and .venv'
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m experiments.pipeline --work_dir=runs/demo $(ARGS)
+	$(BIN)/python -m experiments.pipeline --workdir=runs/demo $(ARGS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)

@@ -1,162 +1,121 @@
 r"""What each part of the method is worth: one change at a time.
 
-  python -m experiments.ablate --preset=har --source=runs/har/hard \
-    --work_dir=runs/har_ablation
+python -m experiments.ablate --config=experiments/configs/har.py \
+  --source=runs/har/hard --workdir=runs/har_ablation
 
 Every variant converts the same source LSTM (or trains one of its own, where the
-change is to the source), fine-tunes the SNN and evaluates it on validation and
-test data. `ablation.md` in the work directory has them side by side. Variants
-that are finished are not run again.
+change is to the source) and fine-tunes the SNN. All figures are of validation
+data; test data are not read. `ablation.md` in the work directory has them side
+by side. Variants that are finished are not run again.
 """
 
-import dataclasses
 import pathlib
-from typing import Any, Mapping, NamedTuple
+from typing import Any
 
 from absl import flags
-import rich
+import pandas as pd
 
 from experiments import config as config_lib
-from experiments import data as data_lib
-from experiments import files
 from experiments import main
+from experiments import runs
 from experiments import stages
-from experiments import workdir
 from experiments.config import Experiment
-from experiments.reporting import tables
+from experiments.datasets import base
+from slstm import checkpoint
 
-ALL_SITES = ('i', 'f', 'g', 'o', 'c')
+Path = pathlib.Path
 
+# What each changes, for the table, and the options that it changes; family is
+# that of the source, see `config.with_family`.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    'base': ('the config: joint training', {}),
+    'if': ('IF, optimal (uniform) shift', {'conversion': {'neuron': 'if'}}),
+    'if_no_shift': ('IF, no shift of o',
+                    {'conversion': {'neuron': 'if_floor'}}),
+    'weights_only': ('weights alone are trained',
+                     {'snn': {'neuron_rate': 0.0}}),
+    'layer': ('one neuron per layer and site',
+              {'conversion': {'granularity': 'layer'}}),
+    'step': ('each time step has a state of its own',
+             {'conversion': {'coupling': 'step'}}),
+    'shared': ('all T steps start from one state',
+               {'conversion': {'coupling': 'shared'}}),
+    'h': ('one neuron on o phi(c)', {'conversion': {'sites': ('h',)}}),
+    'all_sites': ('all five sites',
+                  {'conversion': {'sites': ('i', 'f', 'g', 'o', 'c')}}),
+    'fast_sigmoid': ('surrogate fast sigmoid',
+                     {'conversion': {'surrogate': 'fast_sigmoid'}}),
+    'arctan': ('surrogate arctan', {'conversion': {'surrogate': 'arctan'}}),
+    'boxcar': ('surrogate boxcar', {'conversion': {'surrogate': 'boxcar'}}),
+    'narrow': ('surrogate half as wide', {'conversion': {'width': 0.5}}),
+    'wide': ('surrogate twice as wide', {'conversion': {'width': 2.0}}),
+    'distilled': ('half of the targets from the source',
+                  {'snn': {'distillation': 0.5}}),
+    'undistilled': ('targets from the labels alone',
+                    {'snn': {'distillation': 0.0}}),
+    'penalty': ('rate penalty 0.3', {'snn': {'rate_penalty': 0.3}}),
+    'quantised': ('quantised source, Q = T', {'family': 'quantised'}),
+    'hard': ('hard source', {'family': 'hard'}),
+    'standard': ('standard source (sigmoid, tanh)', {'family': 'standard'}),
+}  # yapf: disable
 
-class Variant(NamedTuple):
-  """One change to the preset.
-
-  Attributes:
-    text: what it changes, for the table.
-    changes: fields of Experiment.
-  """
-  text: str
-  changes: Mapping[str, Any]
-
-
-VARIANTS = {
-    'base':
-        Variant('the preset: LIF on {o, c}, joint training', {}),
-    'if':
-        Variant('IF, optimal (uniform) shift', {
-            'neuron': 'if',
-            'shift': 'uniform'
-        }),
-    'if_no_shift':
-        Variant('IF, no shift of o', {
-            'neuron': 'if',
-            'shift': 'none'
-        }),
-    'weights_only':
-        Variant('weights alone are trained', {'neuron_rate': 0.0}),
-    'layer':
-        Variant('one neuron a layer and site', {'granularity': 'layer'}),
-    'step':
-        Variant('each time step has a state of its own', {'coupling': 'step'}),
-    'shared':
-        Variant('all T steps start from one state', {'coupling': 'shared'}),
-    'rate':
-        Variant('coupling by rates', {'coupling': 'rate'}),
-    'h':
-        Variant('one neuron on o phi(c)', {'sites': ('h',)}),
-    'all_sites':
-        Variant('all five sites', {'sites': ALL_SITES}),
-    'fast_sigmoid':
-        Variant('surrogate fast sigmoid', {'surrogate': 'fast_sigmoid'}),
-    'arctan':
-        Variant('surrogate arctan', {'surrogate': 'arctan'}),
-    'boxcar':
-        Variant('surrogate boxcar', {'surrogate': 'boxcar'}),
-    'narrow':
-        Variant('surrogate half as wide', {'width': 0.5}),
-    'wide':
-        Variant('surrogate twice as wide', {'width': 2.0}),
-    'distilled':
-        Variant('half of the targets from the source', {'distillation': 0.5}),
-    'undistilled':
-        Variant('targets from the labels alone', {'distillation': 0.0}),
-    'penalty':
-        Variant('rate penalty 0.3', {'rate_penalty': 0.3}),
-    'quantised':
-        Variant('quantised source, Q = T', {
-            'family': 'quantised',
-            'short_epochs': 0
-        }),
-    'hard':
-        Variant('hard source', {
-            'family': 'hard',
-            'short_epochs': 0
-        }),
-    'standard':
-        Variant('standard source (sigmoid, tanh)', {'family': 'standard'}),
-}
-
-flags.DEFINE_list('variants', list(VARIANTS), 'Which to run.')
+_CHOSEN = flags.DEFINE_list('variants', list(VARIANTS), 'Which to run.')
 
 
-def run(experiment: Experiment, dataset: data_lib.DataSet,
-        work_dir: pathlib.Path) -> None:
+def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
   """Runs the variants and writes their table."""
-  names = config_lib.entries('variants', str)
-  unknown = set(names) - set(VARIANTS)
+  unknown = set(_CHOSEN.value) - set(VARIANTS)
   if unknown:
     raise ValueError(f'--variants: no {", ".join(sorted(unknown))}; there are '
                      f'{", ".join(VARIANTS)}.')
   rows = []
-  for name in names:
+  for name in _CHOSEN.value:
     text, changes = VARIANTS[name]
-    variant = dataclasses.replace(experiment, **changes)
+    if 'family' in changes:
+      variant = config_lib.with_family(experiment, changes['family'],
+                                       experiment.conversion.num_steps)
+    else:
+      variant = config_lib.replace(experiment, **changes)
     if variant == experiment and name != 'base':
-      continue  # The preset has that already.
-    # Q = T, for a quantised source; the other families do not read it.
-    variant = dataclasses.replace(variant, levels=variant.num_steps)
-    rows.append((text, *_row(variant, experiment, dataset, work_dir, name)))
-  table = tables.Table(
-      f'Ablation at T = {experiment.num_steps}',
-      ('variant', 'converted, validation %', 'fine-tuned, validation %',
-       'converted, test %', 'fine-tuned, test %', 'spike rate of h',
-       'ledger 1 int32, nJ'), tuple(rows),
-      'One seed. Each variant differs from the preset in what it says. Spike '
-      'rate and energy are of the fine-tuned SNN.')
-  rich.print(tables.rich_table(table))
-  files.replace(work_dir / 'ablation.md',
-                (tables.markdown(table) + '\n').encode())
+      continue  # The config has that already.
+    cells = _row(variant, experiment, dataset, workdir, name)
+    rows.append({'variant': text, **cells})
+  table = pd.DataFrame(rows).astype(str)
+  lines = [table.columns, ['---'] * len(table.columns), *table.to_numpy()]
+  shown = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+  text = (f'# Ablation at T = {experiment.conversion.num_steps}\n\n{shown}\n\n'
+          'One seed. Each variant differs from the config in what it says. All '
+          'figures are of validation data, spike rate and energy of the '
+          'fine-tuned SNN.\n')
+  print(text)
+  runs.replace(workdir / 'ablation.md', text.encode())
 
 
-def _row(variant: Experiment, experiment: Experiment, dataset: data_lib.DataSet,
-         work_dir: pathlib.Path, name: str) -> tuple[str, ...]:
+def _row(variant: Experiment, experiment: Experiment, dataset: base.DataSet,
+         workdir: Path, name: str) -> dict[str, str]:
   """Runs one variant; returns its cells."""
   source = main.source()
-  if variant.family != experiment.family:
-    source = work_dir / f'{name}_source'
+  if variant.model != experiment.model:
+    source = workdir / f'{name}_source'
     stages.train_ann(variant, dataset, source)
-  stages.convert(variant, dataset, source, work_dir / f'{name}_converted')
-  stages.train_snn(variant, dataset, work_dir / f'{name}_converted',
-                   work_dir / f'{name}_tuned', source)
-  models, results = [], []
-  for stage in ('converted', 'tuned'):
-    folder = work_dir / f'{name}_{stage}'
-    tested = work_dir / f'{name}_{stage}_test'
-    stages.evaluate(variant, dataset, folder, tested)
-    models.append(_metrics(folder))
-    results.append(_metrics(tested))
-  tuned = results[-1]
-  return (*(tables.percent(model['validation_accuracy']) for model in models),
-          *(tables.percent(result['test_accuracy']) for result in results),
-          tables.rates([
-              layer['spike_rate']['h'] for layer in tuned['counts']['layers']
-          ]), tables.nanojoule(tuned['energy']['int32']['1']['total']))
-
-
-def _metrics(folder: pathlib.Path) -> dict[str, Any]:
-  return workdir.read_json(folder / 'metrics.json')
+  converted, tuned = workdir / f'{name}_converted', workdir / f'{name}_tuned'
+  stages.convert(variant, dataset, source, converted)
+  stages.train_snn(variant, dataset, converted, tuned, source)
+  metric = f'validation_{dataset.task.metric_name}'
+  before, after = (runs.read_json(folder / 'metrics.json')[metric]
+                   for folder in (converted, tuned))
+  measured = stages.measure(checkpoint.load_model(tuned / 'model'),
+                            dataset.validation.x)
+  rates = (layer['spike_rate']['h'] for layer in measured['counts']['layers'])
+  energy = measured['energy']['int32']['1']['total']
+  return {
+      f'converted, {metric}': f'{before:.4f}',
+      f'fine-tuned, {metric}': f'{after:.4f}',
+      'spike rate of h': ' / '.join(
+          '-' if rate is None else f'{rate:.3f}' for rate in rates),
+      'ledger 1 int32, nJ': f'{energy / 1000:,.1f}',
+  }  # yapf: disable
 
 
 if __name__ == '__main__':
-  main.source_flag()
-  main.main(run)
+  main.main(run, reads_source=True)

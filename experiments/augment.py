@@ -1,81 +1,59 @@
 """Augmentation of training inputs, on the fly; never of validation or test.
 
-Each works on x [N, B, D] of single samples, before they are joined to elements,
-and draws anew for every example.
+Each function takes (key, x [B, N, D], strength), works on single samples, and
+draws anew for every example. Which data set uses which is part of its dataclass
+in `experiments.datasets`.
 """
 
 import functools
-from typing import Any
+import math
+from typing import Any, Callable
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.spatial import transform
 import numpy as np
 
-from experiments.config import Experiment
-from slstm.train import Augment
 from slstm.types import Array
+
+Augment = Callable[[Array, Array], Array]
 
 MASKS = 2  # of each kind in one example
 
 
-def make(experiment: Experiment,
-         background: np.ndarray | None = None) -> Augment | None:
-  """All augmentations that an experiment asks for, one after the other.
+def chain(*steps: tuple[Callable, float], frames: int = 1) -> Augment | None:
+  """Several augmentations, one after the other.
 
   Args:
-    experiment: its strengths, each >= 0; 0 turns one off.
-    background: clips of noise alone, [clips, N, D], if the data set has any.
+    *steps: (function, strength); a strength of 0 turns one off.
+    frames: samples that the data set joins to one element. They are taken apart
+      before, and joined again after.
 
   Returns:
-    A function of (key, x [N, B, frames D]), or None where all are off.
-
-  Raises:
-    ValueError: for a strength out of range, or a background that is wanted and
-      not there.
+    A function of (key, x [B, N, frames D]), or None where all are off.
   """
-  strengths = {
-      'background': (experiment.background, 1.0),
-      'time_shift': (experiment.time_shift, float('inf')),
-      'rotation': (experiment.rotation, float('inf')),
-      'noise': (experiment.noise, float('inf')),
-      'time_mask': (experiment.time_mask, float('inf')),
-      'feature_mask': (experiment.feature_mask, float('inf')),
-  }
-  for name, (strength, most) in strengths.items():
-    if not (0 <= strength <= most and strength < float('inf')):
-      raise ValueError(f'--{name}={strength}: expected a finite number in '
-                       f'0..{most}.')
-  if background is None:
-    background = np.empty((0, 1, 1))
-  if experiment.background and not len(background):
-    raise ValueError(f'--background={experiment.background}: data set '
-                     f'{experiment.dataset!r} has no clips of noise alone.')
-  functions: dict[str, Any] = {
-      'background': functools.partial(mix, background=background),
-      'time_shift': shift_time,
-      'rotation': rotate,
-      'noise': add_noise,
-      'time_mask': functools.partial(mask, axis=0),
-      'feature_mask': functools.partial(mask, axis=2),
-  }
-  chosen = [(functions[name], strength)
-            for name, (strength, _) in strengths.items()
-            if strength]
+  chosen = [(function, strength) for function, strength in steps if strength]
   if not chosen:
     return None
 
   def augment(key: Array, x: Array) -> Array:
-    length, batch, features = x.shape
-    frames = experiment.frames
-    x = x.reshape(length, batch, frames, features // frames)
-    x = jnp.swapaxes(x, 1, 2).reshape(length * frames, batch, -1)
+    batch, length, _ = shape = x.shape
+    x = x.reshape(batch, length * frames, -1)
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    for index, (function, strength) in enumerate(chosen):
-      x = function(jax.random.fold_in(key, index), x, strength)
-    x = jnp.swapaxes(x.reshape(length, frames, batch, -1), 1, 2)
-    return x.reshape(length, batch, features)
+    keys = jax.random.split(key, len(chosen))
+    for step_key, (function, strength) in zip(keys, chosen):
+      x = function(step_key, x, strength)
+    return x.reshape(shape)
 
   return augment
+
+
+def check_strengths(data: Any, *names: str) -> None:
+  """Raises ValueError unless these fields of a data set are finite and >= 0."""
+  for name in names:
+    if not 0 <= getattr(data, name) < math.inf:
+      raise ValueError(f'{name} is {getattr(data, name)}; expected '
+                       'a finite number >= 0.')
 
 
 def add_noise(key: Array, x: Array, strength: float) -> Array:
@@ -85,44 +63,49 @@ def add_noise(key: Array, x: Array, strength: float) -> Array:
 
 def shift_time(key: Array, x: Array, most: int) -> Array:
   """Moves by -most..most samples; the first or last sample fills the gap."""
-  length, batch, _ = x.shape
-  shift = jax.random.randint(key, (1, batch), -most, most + 1)
-  source = jnp.clip(jnp.arange(length).reshape(-1, 1) + shift, 0, length - 1)
-  return jnp.take_along_axis(x, source[:, :, None], axis=0)
+  batch, length, _ = x.shape
+  shift = jax.random.randint(key, (batch, 1), -most, most + 1)
+  source = jnp.clip(jnp.arange(length).reshape(1, -1) + shift, 0, length - 1)
+  return jnp.take_along_axis(x, source[:, :, None], axis=1)
 
 
-def mask(key: Array, x: Array, widest: int, axis: int) -> Array:
+def mask(key: Array, x: Array, widest: int, *, axis: int) -> Array:
   """Replaces MASKS bands of 0..widest places by the mean of the example.
 
-  Source: Park et al., "SpecAugment", Interspeech 2019, section 2.
+  axis is 1 for samples, 2 for features. Source: Park et al., "SpecAugment",
+  Interspeech 2019, section 2.
   """
-  size, batch = x.shape[axis], x.shape[1]
+  batch, size = len(x), x.shape[axis]
   width_key, start_key = jax.random.split(key)
-  shape = (MASKS, 1, batch)
+  shape = (MASKS, batch, 1)
   width = jax.random.randint(width_key, shape, 0, widest + 1)
   start = jnp.floor(jax.random.uniform(start_key, shape) *
                     (size + 1 - width)).astype(int)
-  place = jnp.arange(size).reshape(1, size, 1)
+  place = jnp.arange(size).reshape(1, 1, size)
   masked = jnp.any((place >= start) & (place < start + width), axis=0)
-  masked = masked[:, :, None] if axis == 0 else masked.T[None]
-  return jnp.where(masked, jnp.mean(x, (0, 2), keepdims=True), x)
+  return jnp.where(jnp.expand_dims(masked, 3 - axis),
+                   jnp.mean(x, (1, 2), keepdims=True), x)
 
 
-def mix(key: Array, x: Array, probability: float,
+mask_time = functools.partial(mask, axis=1)
+mask_features = functools.partial(mask, axis=2)
+
+
+def mix(key: Array, x: Array, probability: float, *,
         background: np.ndarray) -> Array:
   """Mixes with a clip of noise, with that probability.
 
   x and background are log energies, 10 ln E + constant, so energies add up:
   10 ln(e^{x/10} + e^{(noise + gain)/10}), the gain uniform in -46..0, which is
-  -20..0 dB.
+  -20..0 dB. background is clips of noise alone, [clips, N, D].
   """
-  batch = x.shape[1]
+  batch = len(x)
   clip_key, gain_key, coin_key = jax.random.split(key, 3)
   clips = jax.random.randint(clip_key, (batch,), 0, len(background))
-  noise = jnp.swapaxes(jnp.asarray(background)[clips], 0, 1).astype(x.dtype)
-  gain = jax.random.uniform(gain_key, (1, batch, 1), x.dtype, -46.0, 0.0)
+  noise = jnp.asarray(background)[clips].astype(x.dtype)
+  gain = jax.random.uniform(gain_key, (batch, 1, 1), x.dtype, -46.0, 0.0)
   mixed = 10.0 * jnp.logaddexp(x / 10.0, (noise + gain) / 10.0)
-  coin = jax.random.bernoulli(coin_key, probability, (1, batch, 1))
+  coin = jax.random.bernoulli(coin_key, probability, (batch, 1, 1))
   return jnp.where(coin, mixed, x)
 
 
@@ -131,20 +114,13 @@ def rotate(key: Array, x: Array, strength: float) -> Array:
 
   Channels are triples of axes (x, y, z) of one sensor frame, as a phone worn a
   little differently would record them. The rotation vector is normal with
-  standard deviation `strength` in radians an axis (Rodrigues' formula).
+  standard deviation `strength` in radians per axis.
   """
-  length, batch, features = x.shape
+  batch, length, features = x.shape
   if features % 3:
-    raise ValueError(f'--rotation={strength}: {features} features are not '
-                     'triples of axes; it is for inertial data only.')
+    raise ValueError(f'rotate: x has {features} features; expected triples of '
+                     'axes. Rotation is for inertial data only.')
   vector = strength * jax.random.normal(key, (batch, 3), x.dtype)
-  angle = jnp.linalg.norm(vector, axis=-1).reshape(batch, 1, 1)
-  axis = vector / jnp.maximum(angle[:, :, 0], 1e-12)
-  a, b, c = jnp.moveaxis(axis, -1, 0)
-  zero = jnp.zeros_like(a)
-  cross = jnp.stack([zero, -c, b, c, zero, -a, -b, a, zero],
-                    -1).reshape(batch, 3, 3)
-  turn = (jnp.eye(3, dtype=x.dtype)[None] + jnp.sin(angle) * cross +
-          (1 - jnp.cos(angle)) * (cross @ cross))
-  triples = x.reshape(length, batch, features // 3, 3)
-  return jnp.einsum('bij,nbkj->nbki', turn, triples).reshape(x.shape)
+  turn = transform.Rotation.from_rotvec(vector).as_matrix()
+  triples = x.reshape(batch, length, features // 3, 3)
+  return jnp.einsum('bij,bnkj->bnki', turn, triples).reshape(x.shape)

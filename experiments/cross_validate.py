@@ -1,10 +1,10 @@
 r"""How well a source LSTM does on unseen people, blind to the test set.
 
-  python -m experiments.cross_validate --preset=har --dropout=0.5 \
-    --work_dir=runs/folds/dropout_0.5
+python -m experiments.cross_validate --config=experiments/configs/har.py \
+  --config.ann.dropout=0.5 --workdir=runs/folds/dropout_0.5
 
 The subjects of the training and the validation set are dealt out to folds; one
-LSTM is trained for each, on the subjects of the others. The accuracy after the
+LSTM is trained for each, on the subjects of the others. The metric after the
 last epoch is what counts: that of the best epoch was chosen on the same fold.
 Folds that are finished are not trained again.
 """
@@ -13,28 +13,24 @@ import pathlib
 
 from absl import flags
 import numpy as np
-import rich
+import pandas as pd
 
-from experiments import data as data_lib
 from experiments import main
+from experiments import runs
 from experiments import stages
-from experiments import workdir
 from experiments.config import Experiment
-from experiments.reporting import tables
-from slstm.train import Data
+from experiments.datasets import base
+import slstm
 
 _FOLDS = flags.DEFINE_integer('folds', 4, 'Folds of subjects.', lower_bound=2)
 
 
-def folds(dataset: data_lib.DataSet, count: int) -> list[data_lib.DataSet]:
+def folds(dataset: base.DataSet, count: int) -> list[base.DataSet]:
   """Deals the subjects out, in ascending order, one to each fold in turn.
 
   Returns:
     For each fold, what to train on and, as validation and as test set, the
     examples of its subjects. The test set of `dataset` is in none.
-
-  Raises:
-    ValueError: if the data set knows no subjects, or fewer than folds.
   """
   if dataset.subjects is None:
     raise ValueError('this data set does not say who made an example; '
@@ -49,41 +45,33 @@ def folds(dataset: data_lib.DataSet, count: int) -> list[data_lib.DataSet]:
   parted = []
   for fold in range(count):
     held_out = np.isin(subjects, present[fold::count])
-    validation = Data(x[held_out], y[held_out])
+    validation = slstm.Data(x[held_out], y[held_out])
     parted.append(
-        dataset._replace(train=Data(x[~held_out], y[~held_out]),
+        dataset._replace(train=slstm.Data(x[~held_out], y[~held_out]),
                          validation=validation,
                          test=validation,
                          subjects=None))
   return parted
 
 
-def run(experiment: Experiment, dataset: data_lib.DataSet,
-        work_dir: pathlib.Path) -> None:
-  """Trains and validates every fold; prints and writes the accuracies."""
-  accuracies = []
+def run(experiment: Experiment, dataset: base.DataSet,
+        workdir: pathlib.Path) -> None:
+  """Trains and validates every fold; prints and writes the metrics."""
+  name = f'validation_{dataset.task.metric_name}'
+  rows = []
   for index, fold in enumerate(folds(dataset, _FOLDS.value)):
-    folder = work_dir / f'fold{index}'
+    folder = workdir / f'fold{index}'
     stages.train_ann(experiment, fold, folder)
-    metrics = workdir.read_json(folder / 'metrics.json')
-    accuracies.append((metrics['history'][-1]['validation_accuracy'],
-                       metrics['validation_accuracy']))
-  last, best = (list(column) for column in zip(*accuracies))
-  workdir.write_json(
-      work_dir / 'folds.json', {
-          'last_epoch': last,
-          'best_epoch': best,
-          'mean_last_epoch': float(np.mean(last)),
-          'mean_best_epoch': float(np.mean(best)),
-      })
-  rows = [(f'{index}', *map(tables.percent, row))
-          for index, row in enumerate(accuracies)]
-  rows.append(('mean', *map(tables.percent, np.mean(accuracies, axis=0))))
-  rich.print(
-      tables.rich_table(
-          tables.Table('Held-out subjects',
-                       ('fold', 'last epoch, %', 'best epoch, %'),
-                       tuple(rows))))
+    metrics = runs.read_json(folder / 'metrics.json')
+    last, best = metrics['history'][-1][name], metrics[name]
+    rows.append({'last_epoch': last, 'best_epoch': best})
+  table = pd.DataFrame(rows).rename_axis('fold')
+  means = table.mean()
+  found = {'metric': dataset.task.metric_name, **table.to_dict('list')}
+  found |= means.add_prefix('mean_').to_dict()
+  runs.write_json(workdir / 'folds.json', found)
+  table.loc['mean'] = means
+  print(f'{name} of held-out subjects', table.to_string(), sep='\n')
 
 
 if __name__ == '__main__':

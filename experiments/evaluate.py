@@ -1,14 +1,15 @@
 r"""Measures a model on the test set: accuracy, spikes, operations, energy.
 
-  python -m experiments.evaluate --preset=har \
-    --source=runs/tuned_T2 --num_steps=2 \
-    --work_dir=runs/tuned_T2_test
+python -m experiments.evaluate --config=experiments/configs/har.py \
+  --source=runs/tuned_T2 --workdir=runs/tuned_T2_test
+
+Of the config it reads the data set only.
 """
 
 from experiments import main
 from experiments import stages
 
 if __name__ == '__main__':
-  main.source_flag()
-  main.main(lambda experiment, dataset, work_dir: stages.evaluate(
-      experiment, dataset, main.source(), work_dir))
+  run = lambda experiment, dataset, workdir: stages.evaluate(
+      dataset, main.source(), workdir)
+  main.main(run, reads_source=True)

@@ -1,13 +1,14 @@
 """Times the inference of one sequence: every model of a run, side by side.
 
-  python -m experiments.latency --preset=har --source=runs/har \
-      --work_dir=runs/har/latency
+  python -m experiments.latency --config=experiments/configs/har.py \
+      --source=runs/har --workdir=runs/har/latency
 
 All models and executors take turns in one process, so that whatever else the
-machine does meets all of them alike. What is timed is `slstm.train.predict`,
-compiled, until its logits are there.
+machine does affects all of them alike. What is timed is `slstm.predict`,
+compiled, until its outputs are there.
 """
 
+import functools
 import pathlib
 from typing import Any, Callable, Mapping
 
@@ -15,53 +16,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import data as data_lib
 from experiments import main
-from experiments import workdir
-from experiments.benchmarks import bench
+from experiments import runs
+from experiments.bench import measure as bench
 from experiments.config import Experiment
-from slstm import checkpoint
-from slstm import executor as executor_lib
-from slstm import train
-from slstm.types import Config, Params
+from experiments.datasets import base
+import slstm
+from slstm import model as model_lib
 
-_ROUNDS = (5, 100)  # at least, and at most
-_SECONDS = 8.0  # of rounds after which no other one begins
-
-Model = tuple[Params, Config]
-Key = tuple[str, str]
+_SECONDS = 8.0  # of rounds
 
 
-def latency(experiment: Experiment, dataset: data_lib.DataSet,
-            models: Mapping[str, pathlib.Path], work_dir: pathlib.Path) -> None:
-  """Measures the models and writes their times.
+def latency(experiment: Experiment, dataset: base.DataSet,
+            models: Mapping[str, pathlib.Path], workdir: pathlib.Path) -> None:
+  """Times models on the first test sequence; writes what `measure` returns.
 
-  A finished measurement is kept, unless there is now a model that it lacks: all
-  models are then timed anew, for only times of one run can be compared.
+  A finished measurement is kept, unless it lacks one of the models: all models
+  are then timed again, for only times of one run can be compared.
 
   Args:
-    experiment: resolved config.
-    dataset: its first test sequence is the input.
-    models: for each name, the work directory that holds its model.
-    work_dir: where to write.
+    experiment, dataset: that the models are of.
+    models: for each name the work directory that holds the model.
   """
-  digest = data_lib.digest(dataset)
-  path = work_dir / 'metrics.json'
-  if workdir.begin(work_dir, 'latency', None, experiment, digest):
-    if set(models) <= set(workdir.read_json(path)['models']):
+  path = workdir / 'metrics.json'
+  if runs.begin(workdir, 'latency', runs.as_dict(experiment),
+                base.digest(dataset)):
+    if set(models) <= set(runs.read_json(path)['models']):
       return
-  loaded = {
-      name: checkpoint.load_model(source / 'model')
-      for name, source in models.items()
-  }
-  workdir.write_json(path, measure(loaded, dataset.test.x[:1]))
+  loaded = {k: slstm.load_model(path / 'model') for k, path in models.items()}
+  runs.write_json(path, measure(loaded, dataset.test.x[:1]))
 
 
-def measure(models: Mapping[str, Model], x: np.ndarray) -> dict[str, Any]:
-  """Times every model under every executor that can run it.
+def measure(models: Mapping[str, slstm.Model], x: np.ndarray) -> dict[str, Any]:
+  """Times every model with every executor that can run it.
 
   Args:
-    models: (params, config) of each.
+    models: by name.
     x: one sequence, [1, N, D].
 
   Returns:
@@ -69,82 +59,51 @@ def measure(models: Mapping[str, Model], x: np.ndarray) -> dict[str, Any]:
     in ms, how many times faster it is than the standard LSTM at its best
     (`speedup`, None without one), and its dependent steps.
   """
-  time_major = jax.device_put(jnp.asarray(np.swapaxes(x, 0, 1), jnp.float32))
-  times = _times(models, time_major)
+  one = jnp.asarray(x, jnp.float32)
+  timed: dict[tuple[str, str], Callable] = {}
+  for name, model in models.items():
+    for executor, function in model_lib.executors_for(model).items():
+      if executor in model_lib.FORWARD:
+        timed[name, executor] = functools.partial(_run, model, one, function)
+  times = bench.in_turns(timed, seconds=_SECONDS)
   medians = {key: float(np.median(taken)) for key, taken in times.items()}
-  baseline = _baseline(models, medians)
+  lstms = [name for name, model in models.items() if not model.is_spiking]
+  standard = [k for k in lstms if models[k].config.family == 'standard']
+  candidates = [key for key in times if key[0] in standard[:1]]
+  baseline = min(candidates, key=medians.__getitem__, default=None)
+  found: dict[str, Any] = {}
+  for (name, executor), taken in times.items():
+    model = models[name]
+    row: dict[str, Any] = {**bench.quartiles(taken)}
+    row['speedup'] = baseline and medians[baseline] / medians[name, executor]
+    row['dependent_steps'] = dependent_steps(executor, model, x.shape[1])
+    empty = {'num_steps': model.config.num_steps, 'executors': {}}
+    found.setdefault(name, empty)['executors'][executor] = row
   return {
       'machine': bench.machine(),
       'rounds': len(next(iter(times.values()))),
       'batch_size': 1,
-      'baseline': baseline and {
-          'model': baseline[0],
-          'executor': baseline[1],
-      },
-      'models': {
-          name: {
-              'num_steps': config.num_steps,
-              'executors': {
-                  executor: {
-                      **bench.quartiles(times[name, executor]),
-                      'speedup':
-                          baseline
-                          and medians[baseline] / medians[name, executor],
-                      'dependent_steps':
-                          dependent_steps(executor, time_major.shape[0],
-                                          len(params.layers), config),
-                  } for executor in _executors(config)
-              },
-          } for name, (params, config) in models.items()
-      },
+      'baseline': baseline and dict(zip(('model', 'executor'), baseline)),
+      'models': found,
   }
 
 
-def dependent_steps(executor: str, num_elements: int, num_layers: int,
-                    config: Config) -> int:
-  """How many updates must wait for one another, see `slstm.executor`.
+def _run(model: slstm.Model, x: jax.Array, executor: Callable) -> None:
+  slstm.predict(model, x, executor=executor).block_until_ready()
+
+
+def dependent_steps(executor: str, model: slstm.Model,
+                    num_elements: int) -> int:
+  """How many updates must wait for one another, see `slstm.scan`.
 
   sequential and stacked run one layer after the other: L N T and L N. The
-  wavefront takes N + T + L - 2. T counts as 1 for an ANN and coupling 'rate'. A
-  spiking encoder comes before all of them.
+  wavefront takes N + T + L - 2. T is 1 for an ANN. A spiking encoder comes
+  before all of them.
   """
-  slots = 1 if config.coupling == 'rate' else config.num_steps
+  steps, layers = model.config.num_steps, len(model.layers)
   if executor == 'wavefront':
-    return num_elements + slots + num_layers - 2
-  return num_layers * num_elements * (slots if executor == 'sequential' else 1)
-
-
-def _executors(config: Config) -> list[str]:
-  return [
-      name for name in executor_lib.FORWARD
-      if executor_lib.runs(name, config.coupling)
-  ]
-
-
-def _times(models: Mapping[str, Model], x: jax.Array) -> dict[Key, np.ndarray]:
-  """Seconds of each model and executor in each round."""
-
-  def runner(params: Params, config: Config, executor: str) -> Callable:
-    return lambda: train.predict(params, x, config, executor).block_until_ready(
-    )
-
-  runners = {
-      (name, executor): runner(params, config, executor)
-      for name, (params, config) in models.items()
-      for executor in _executors(config)
-  }
-  return bench.in_turns(runners, bench.Limits(*_ROUNDS, _SECONDS))
-
-
-def _baseline(models: Mapping[str, Model],
-              medians: Mapping[Key, float]) -> Key | None:
-  """The standard LSTM and its fastest executor."""
-  for name, (params, config) in models.items():
-    spiking = any(layer.neurons.present for layer in params.layers)
-    if config.family == 'standard' and not spiking:
-      return min((key for key in medians if key[0] == name),
-                 key=lambda key: medians[key])
-  return None
+    return num_elements + steps + layers - 2
+  return layers * num_elements * (steps if executor == 'sequential' else 1)
 
 
 def find_models(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -153,21 +112,15 @@ def find_models(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   Raises:
     FileNotFoundError: if there are none.
   """
-  found = {
-      path.parent.parent.name: path.parent.parent
-      for path in sorted(folder.glob('*/model/model.json'))
-  }
+  files = sorted(folder.glob('*/model/model.json'))
+  found = {file.parents[1].name: file.parents[1] for file in files}
   if not found:
     raise FileNotFoundError(f'--source={folder}: no models in its subfolders; '
                             'expected the work directory of a pipeline.')
   return found
 
 
-def _run(experiment: Experiment, dataset: data_lib.DataSet,
-         work_dir: pathlib.Path) -> None:
-  latency(experiment, dataset, find_models(main.source()), work_dir)
-
-
 if __name__ == '__main__':
-  main.source_flag()
-  main.main(_run)
+  run = lambda experiment, dataset, workdir: latency(
+      experiment, dataset, find_models(main.source()), workdir)
+  main.main(run, reads_source=True)

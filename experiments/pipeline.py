@@ -1,68 +1,79 @@
-"""The whole chain: train, convert, fine-tune, evaluate, report.
+r"""The whole chain: train, convert, fine-tune, evaluate, report.
 
-  python -m experiments.pipeline --preset=har --work_dir=runs/har
+python -m experiments.pipeline --config=experiments/configs/har.py \
+  --config.snn.epochs=3 --workdir=runs/har
 
 Runs a standard and a convertible LSTM of the same size, conversions without
-training at several T, and fine-tuned ones. A run that was killed goes on where
-it was; one that is finished only writes its report anew.
+training at several T, and fine-tuned ones; ranks subsets of sites at the T of
+the config. A run that was killed goes on where it was; one that is finished
+only writes its report anew.
 """
 
-import dataclasses
 import pathlib
 
 from absl import flags
 
 from experiments import config as config_lib
-from experiments import data as data_lib
 from experiments import latency
 from experiments import main
 from experiments import report
+from experiments import runs
 from experiments import stages
-from experiments import workdir
 from experiments.config import Experiment
+from experiments.datasets import base
+
+Path = pathlib.Path
 
 flags.DEFINE_list('converted_steps', ['1', '2', '4', '8'],
                   'T of the conversions without training.')
 flags.DEFINE_list('tuned_steps', ['1', '2', '4'],
                   'T of the fine-tuned SNNs; part of the above.')
+_REUSE = flags.DEFINE_list(
+    'reuse', [], 'Work directories of other pipelines. A finished stage of one '
+    'that reads the same config, data and seed is copied, not run again.')
 
 
-def run(experiment: Experiment, dataset: data_lib.DataSet,
-        work_dir: pathlib.Path) -> None:
+def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
   """Runs all stages under one work directory, one folder each."""
-  converted = config_lib.entries('converted_steps', int)
-  tuned = config_lib.entries('tuned_steps', int)
+  converted = main.numbers('converted_steps')
+  tuned = main.numbers('tuned_steps')
   if not set(tuned) <= set(converted):
     raise ValueError(f'--tuned_steps={tuned} are not all among '
                      f'--converted_steps={converted}.')
-  for num_steps in converted:
-    dataclasses.replace(experiment, num_steps=num_steps).check()
-  families = tuple(dict.fromkeys(('standard', experiment.family)))
-  names = (*families, *(f'converted_T{num_steps}' for num_steps in converted),
-           *(f'tuned_T{num_steps}' for num_steps in tuned))
-  models = {name: work_dir / name for name in names}
-  workdir.write_json(work_dir / 'plan.json', {'models': list(models)})
+  at = {
+      t: config_lib.replace(experiment, conversion={'num_steps': t})
+      for t in converted
+  }
+  reuse = tuple(map(Path, _REUSE.value))
+  for folder in reuse:
+    if not folder.is_dir():
+      raise FileNotFoundError(f'--reuse={folder}: no such folder.')
+  own = experiment.model.family
+  families = tuple(dict.fromkeys(('standard', own)))
+  names = (*families, *(f'converted_T{t}' for t in converted),
+           *(f'tuned_T{t}' for t in tuned))
+  models = {name: workdir / name for name in names}
+  runs.write_json(workdir / 'plan.json', {'models': list(models)})
 
-  def evaluate(name: str, variant: Experiment) -> None:
-    stages.evaluate(variant, dataset, models[name], work_dir / f'{name}_test')
+  def evaluate(name: str) -> None:
+    stages.evaluate(dataset, models[name], workdir / f'{name}_test', reuse)
 
   for family in families:
-    variant = dataclasses.replace(experiment, family=family)
-    stages.train_ann(variant, dataset, models[family])
-    evaluate(family, variant)
-  for num_steps in converted:
-    variant = dataclasses.replace(experiment, num_steps=num_steps)
-    name = f'converted_T{num_steps}'
-    stages.convert(variant, dataset, models[experiment.family], models[name])
-    evaluate(name, variant)
-  for num_steps in tuned:
-    variant = dataclasses.replace(experiment, num_steps=num_steps)
-    name = f'tuned_T{num_steps}'
-    stages.train_snn(variant, dataset, models[f'converted_T{num_steps}'],
-                     models[name], models[experiment.family])
-    evaluate(name, variant)
-  latency.latency(experiment, dataset, models, work_dir / 'latency')
-  report.write(work_dir)
+    variant = config_lib.with_family(experiment, family)
+    stages.train_ann(variant, dataset, models[family], reuse)
+    evaluate(family)
+  for t in converted:
+    name = f'converted_T{t}'
+    stages.convert(at[t], dataset, models[own], models[name], reuse)
+    evaluate(name)
+  stages.select(experiment, dataset, models[own], workdir / 'select')
+  for t in tuned:
+    name = f'tuned_T{t}'
+    stages.train_snn(at[t], dataset, models[f'converted_T{t}'], models[name],
+                     models[own], reuse)
+    evaluate(name)
+  latency.latency(experiment, dataset, models, workdir / 'latency')
+  report.write(workdir)
 
 
 if __name__ == '__main__':

@@ -1,23 +1,24 @@
-"""A progress bar of training: loss, validation accuracy, time left."""
+"""A progress bar of training: loss, validation metric, time left."""
 
 import contextlib
 from typing import Callable, Iterator
 
 import rich.progress
 
-from slstm.optimiser import TrainConfig
+import slstm
 
 
 @contextlib.contextmanager
 def training(
-    name: str, config: TrainConfig, num_examples: int
+    name: str, config: slstm.TrainConfig, num_examples: int, metric: str
 ) -> Iterator[tuple[Callable[[int, float], None], Callable[[dict], None]]]:
-  """Shows a bar while training runs; on no terminal, a line an epoch.
+  """Shows a bar while training runs; on no terminal, a line per epoch.
 
   Args:
     name: what is trained.
     config: epochs and batch size.
     num_examples: of the training set.
+    metric: key of the metrics of an epoch that is shown.
 
   Yields:
     (on_step, on_epoch): to be called with (step, loss) and with the metrics.
@@ -26,21 +27,20 @@ def training(
   bar = rich.progress.Progress(
       '{task.description}', rich.progress.BarColumn(),
       rich.progress.MofNCompleteColumn(),
-      'loss {task.fields[loss]:.3f}  validation {task.fields[accuracy]:.1%}',
+      f'loss {{task.fields[loss]:.3f}}  {metric} {{task.fields[score]:.4f}}',
       rich.progress.TimeRemainingColumn())
   with bar:
-    task = bar.add_task(name, total=total, loss=float('nan'), accuracy=0.0)
+    task = bar.add_task(name, total=total, loss=float('nan'), score=0.0)
 
     def on_step(step: int, loss: float) -> None:
       bar.update(task, completed=step, loss=loss)
 
     def on_epoch(metrics: dict) -> None:
-      bar.update(task, accuracy=metrics['validation_accuracy'])
+      bar.update(task, score=metrics[metric])
       if not bar.console.is_terminal:
         print(
             f'{name}: epoch {metrics["epoch"]}/{config.epochs}  '
-            f'loss {metrics["loss"]:.3f}  '
-            f'validation {metrics["validation_accuracy"]:.1%}',
+            f'loss {metrics["loss"]:.3f}  {metric} {metrics[metric]:.4f}',
             flush=True)
 
     yield on_step, on_epoch

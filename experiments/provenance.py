@@ -1,169 +1,113 @@
-"""How a report's figures came to be: config, seed, commit, data, command."""
+"""How a report's figures came to be, and figures of others beside them."""
 
+import pathlib
 import shlex
-from typing import Any
 
-from experiments import reference
-from experiments import workdir
-from experiments.presets import PRESETS
-from experiments.reporting.results import Entry
-from experiments.reporting.results import Results
-from experiments.reporting.results import Stage
-from experiments.reporting.tables import Table
+import pandas as pd
 
-_CHAIN = ('family', 'num_steps')  # what a pipeline changes from stage to stage
+from experiments import config
+from experiments import configs
+from experiments import runs
+from experiments.reporting import load
 
 
-def config(results: Results) -> Table:
-  """Every field of the experiment."""
-  rows = [(name, _text(value)) for name, value in results.base.items()]
-  return Table('Config', ('field', 'value'),
-               tuple(rows),
-               'Of the source LSTM. ' + _differences(results),
-               numeric=False)
+def task(fields: load.Fields) -> str:
+  """Data set, and order of the pixels where there are several."""
+  return '_'.join(fields[k] for k in ('data.name', 'data.order') if k in fields)
 
 
-def _differences(results: Results) -> str:
-  """Fields that differ in other stages, beside what a pipeline changes."""
-  expected, found = results.base, []
-  for stage in results.stages:
-    differ = [
-        f'{name}={_text(value)}'
-        for name, value in stage.config['experiment'].items()
-        if name not in _CHAIN and value != expected.get(name)
-    ]
-    if differ:
-      found.append(f'`{stage.folder.name}/` has {", ".join(differ)}')
-  return ('Other stages differ in family and num_steps only.'
-          if not found else 'In other stages: ' + '; '.join(found) + '.')
+def published(key: str, with_paper: bool = False) -> pd.DataFrame | None:
+  """Figures of others for a `task`, with what each did otherwise."""
+  path = pathlib.Path(__file__).with_name('reference.csv')
+  figures = pd.read_csv(path, dtype=str)
+  paper = figures['source'].str.startswith('Datta, Deng') & with_paper
+  found = figures[(figures['data'] == key) | paper]
+  own_first = found['data'].ne(key).sort_values(kind='stable').index
+  return None if found.empty else found.loc[own_first].drop(columns='data')
 
 
-def origin(results: Results) -> str:
-  """Seed, commit and data, as Markdown."""
-  seeds = sorted({s.config['experiment']['seed'] for s in results.stages})
-  return '\n'.join([
-      f'- Seed: {", ".join(map(str, seeds))}. One run: no mean over seeds.',
-      *(f'- Commit: {line}' for line in commits(results)),
-      data(results)
-  ])
-
-
-def commits(results: Results) -> list[str]:
-  """Every commit, and the stages that it made where there are several."""
+def origin(run: load.Run) -> list[str]:
+  """Commits, and the stages of each if there are several; then the data."""
   found: dict[str, list[str]] = {}
-  for stage in results.stages:
-    made_at = '`, then `'.join(workdir.commits(stage.config))
-    found.setdefault(made_at, []).append(stage.folder.name)
-  return [
-      f'`{commit}`' + ('' if len(found) == 1 else f' ({", ".join(names)})')
-      for commit, names in found.items()
-  ]
+  for name, stage in run.stages.items():
+    made_at = '`, then `'.join(runs.commits(stage.config))
+    found.setdefault(f'Commit: `{made_at}`', []).append(name)
+  lines = [line + f' ({", ".join(names)})' * (len(found) > 1)
+           for line, names in found.items()]  # yapf: disable
+  name, digest = run.fields['data.name'], stage.config['data_digest']
+  return [*lines, f'Data: {name}, SHA-256 `{digest}`']
 
 
-def data(results: Results) -> str:
-  """The data set and its digest, as Markdown."""
-  return (f'- Data: {results.base["dataset"]}, SHA-256 '
-          f'`{results.stages[0].config["data_digest"]}`')
+def commands(run: load.Run, workdir: str, seed: str = '') -> list[str]:
+  """The commands that make a run again in a folder, with that text as seed.
 
-
-def commands(results: Results,
-             work_dir: str = '',
-             seed: str | None = None) -> list[str]:
-  """The commands that make these stages again.
-
-  Args:
-    results: of a pipeline, of stages run by hand, or of both.
-    work_dir: the folder to write; that of the results by default.
-    seed: what to print in place of the seed.
-
-  Returns:
-    The pipeline, and a command for each stage that it does not make. Where its
-    own stages have not one config, a command for every stage.
+  A stage that the pipeline does not make, or makes otherwise, gets its own; one
+  that today's code cannot make gets a comment that says so.
   """
-  work_dir = work_dir or str(results.folder)
-  usual = [e for e in results.entries if e.name == e.usual_name]
-  others = [e for e in results.entries if e not in usual]
-  made = [s for e in usual for s in (e.model, e.test, results.latency) if s]
-  found = []
-  if made and all(_as_in_pipeline(stage, results.base) for stage in made):
-    arguments = flags(results.base, seed)
+  usual = [m for m in run.models if m.name == m.usual_name]
+  base = dict(usual[-1].fields) if usual else {}  # tuned, of the greatest T
+  own = base.get('model.family')
+  wanted = [m for m in usual if m.kind != 'ann' or m.name in ('standard', own)]
+  alike = [m for m in wanted if all(
+      base.get(k, v) == v for k, v in m.fields.items()
+      if k not in ('data.path', 'conversion.num_steps') and
+      not (m.kind == 'ann' and k in load.OF_FAMILY))]  # yapf: disable
+  lstms, found = [m for m in wanted if m.kind == 'ann'], []
+  if lstms and all(m in alike for m in lstms):
+    flags = []
     for kind in ('converted', 'tuned'):
-      steps = [str(e.num_steps) for e in usual if e.kind == kind]
-      arguments.append(f'--{kind}_steps={",".join(steps)}')
-    found.append(_command('pipeline', [*arguments, f'--work_dir={work_dir}']))
+      steps = ','.join(str(m.num_steps) for m in alike if m.kind == kind)
+      flags.append(f'--{kind}_steps={steps}')
+    base.pop('conversion.num_steps', None)
+    flags.append(f'--workdir={workdir}')
+    found.append(_command('pipeline', base, lstms[0].made, seed, flags))
   else:
-    others = list(results.entries)
-  return found + [
-      _stage_command(results, entry, stage, work_dir, seed)
-      for entry in others
-      for stage in (entry.model, entry.test)
-      if stage
-  ]
+    alike = []
+  for m in run.models:
+    for stage in [s for s in (m.made, m.test) if s and m not in alike]:
+      what, folders = stage.config['stage'], dict(stage.config)
+      if what == 'train_snn' and m.fields.get('snn.distillation'):
+        folders['teacher'] = folders.get('teacher') or m.origin or 'LSTM'
+      flags = [f'--{role}={workdir}/{folders[role]}' for role in
+               ('source', 'teacher') if folders.get(role)]  # yapf: disable
+      flags.append(f'--workdir={workdir}/{stage.folder.name}')
+      found.append(_command(what, m.fields, stage, seed, flags))
+  return found
 
 
-def _as_in_pipeline(stage: Stage, base: dict[str, Any]) -> bool:
-  """Whether a pipeline of that experiment would make the stage."""
-  return all(
-      base.get(name) == value
-      for name, value in stage.config['experiment'].items()
-      if name not in _CHAIN)
+def _command(binary: str, fields: load.Fields, stage: load.Stage, seed: str,
+             arguments: list[str]) -> str:
+  try:
+    chosen = nearest({**fields, **({'seed': seed} if seed else {})})
+  except ValueError as error:
+    made_at = ', then '.join(runs.commits(stage.config))
+    return (f'# {binary} {arguments[-1]}: made at commit {made_at} with the '
+            f'code of that time; today\'s cannot: {error}')
+  command = ['python', '-m', f'experiments.{binary}', *chosen, *arguments]
+  return shlex.join(command)
 
 
-def _stage_command(results: Results, entry: Entry, stage: Stage, work_dir: str,
-                   seed: str | None) -> str:
-  experiment, source = stage.config['experiment'], stage.config['source']
-  arguments = flags(experiment, seed)
-  if source:
-    arguments.append(f'--source={work_dir}/{source}')
-  if stage.config['stage'] == 'train_snn' and experiment['distillation']:
-    origin = results.origin(entry)  # older runs did not write the teacher down
-    name = stage.config.get('teacher') or (origin.name if origin else 'LSTM')
-    arguments.append(f'--teacher={work_dir}/{name}')
-  arguments.append(f'--work_dir={work_dir}/{stage.folder.name}')
-  return _command(stage.config['stage'], arguments)
-
-
-def _command(binary: str, arguments: list[str]) -> str:
-  return shlex.join(['python', '-m', f'experiments.{binary}', *arguments])
-
-
-def flags(experiment: dict[str, Any], seed: str | None = None) -> list[str]:
-  """The preset that is nearest to an experiment, and the flags that differ.
-
-  Args:
-    experiment: every field.
-    seed: what to print in place of the seed, if anything.
-  """
-  if seed is not None:
-    experiment = {**experiment, 'seed': seed}
-  best: list[str] | None = None
-  for name, preset in PRESETS.items():
-    fields = workdir.fields(preset)
-    found = [f'--preset={name}'] + [
-        f'--{field}={_text(value)}' for field, value in experiment.items()
-        if fields.get(field) != value
-    ]
-    if best is None or len(found) < len(best):
-      best = found
-  return best or []
-
-
-def published(results: Results) -> Table:
-  """Published figures of the task, and of the method's paper."""
-  base = results.base
-  return figures(reference.for_dataset(base['dataset'], base['order']))
-
-
-def figures(shown: tuple[reference.Figure, ...]) -> Table:
-  """A table of published figures."""
-  return Table(
-      'Published figures',
-      ('task', 'system', 'value', 'unit', 'source', 'protocol'),
-      tuple(
-          (f.task, f.system, f.value, f.unit, f.source, f.note) for f in shown),
-      'Measured by others, on their terms; not reproduced here.',
-      numeric=False)
-
-
-def _text(value: Any) -> str:
-  return ','.join(map(str, value)) if isinstance(value, list) else str(value)
+def nearest(fields: load.Fields) -> list[str]:
+  """The nearest config and flags that differ; ValueError if there is none."""
+  every = [(name, load.flat(runs.as_dict(experiment)))
+           for name, experiment in configs.every().items()]  # yapf: disable
+  differing = {
+      name: {k: v for k, v in fields.items() if known.get(k, not v) != v}
+      for name, known in every if known['data.name'] == fields['data.name']
+  }  # yapf: disable
+  if not differing:
+    return [f'--config=YOUR_CONFIG_OF_{fields["data.name"]}.py']
+  name = min(differing, key=lambda name: len(differing[name]))
+  told = [f'{k}={",".join(map(str, v)) if isinstance(v, list) else v}'
+          for k, v in differing[name].items()]  # yapf: disable
+  changes: load.Fields = {}
+  for field, value in differing[name].items():
+    section, _, key = field.rpartition('.')
+    value = tuple(value) if isinstance(value, list) else value
+    (changes.setdefault(section, {}) if section else changes)[key] = value
+  try:
+    config.replace(configs.every()[name], **changes)
+  except (ValueError, TypeError, AttributeError) as error:
+    raise ValueError(f'{", ".join(told)} ({error})') from error
+  return [f'--config=experiments/configs/{name}',
+          *(f'--config.{change}' for change in told)]  # yapf: disable

@@ -1,155 +1,132 @@
-"""Joins the figures of stages into a report, with tables and plots.
+"""Joins the figures of stages into a report; missing ones are shown as such.
 
-  python -m experiments.report --work_dir=runs/har   # one run: report.md
+  python -m experiments.report --workdir=runs/har    # one run: report.md
   python -m experiments.report --results=results     # all rows: README.md
-
-Nothing is measured here. A stage that has not run is shown as missing. The
-report of all rows is made by `experiments.reporting.overview`.
 """
 
 import pathlib
+import re
 import sys
+from typing import Any, Callable
 
 from absl import app
 from absl import flags
-from matplotlib.figure import Figure
-import rich.console
+import jinja2
 
-from experiments import files
 from experiments import provenance
-from experiments.reporting import details
-from experiments.reporting import overview
+from experiments import runs
+from experiments.reporting import load
 from experiments.reporting import plots
-from experiments.reporting import results as results_lib
-from experiments.reporting import summary
 from experiments.reporting import tables
-from experiments.reporting import trace_plots
-from experiments.reporting.results import Results
 
-Path = pathlib.Path
-
-_RESULTS = 'results'
-_WIDTH = 110  # columns of the tables, where the output is no terminal
+_SEED = '@seed@'  # stands for the seed until a command is printed
 
 
-def write(work_dir: Path) -> None:
-  """Writes report.md and its plots into a work directory; prints the tables.
-
-  Args:
-    work_dir: of a pipeline, or any folder whose subfolders are stages.
-
-  Raises:
-    FileNotFoundError: if there is no stage.
-    ValueError: if a file is corrupt, naming it; nothing is written then.
-  """
-  results = results_lib.read(work_dir)
-  main = [
-      summary.accuracy(results),
-      summary.energies(results),
-      summary.latencies(results)
-  ]
-  figures = _figures(results)
-  text = _text(results, main, figures)
-  for name, (_, figure) in figures.items():
-    plots.save(figure, work_dir / name)
-  files.replace(work_dir / 'report.md', text.encode())
-  _print(results, main)
+def write(workdir: pathlib.Path) -> None:
+  """Writes report.md and its plots into a work directory, or nothing."""
+  row = load.read(workdir)
+  run, found = next(iter(row.runs.values())), tables.collect([row])
+  missing = run.missing + run.untimed
+  drawn: dict[str, Any] = {
+      'accuracy.png': plots.against_steps(found),
+      'energy.png': plots.spent(run), 'training.png': plots.training(run),
+      'staircases.png': plots.staircases(run), 'raster.png': plots.raster(run)
+  }  # yapf: disable
+  published = provenance.published(provenance.task(run.fields), True)
+  _write(workdir / 'report.md', drawn, run=run, found=found, missing=missing,
+         commands=provenance.commands(run, str(workdir)), published=published
+        )  # yapf: disable
+  print(*(f'Missing: {line}' for line in missing),
+        f'Report: {workdir / "report.md"}', sep='\n')  # yapf: disable
 
 
-def _figures(results: Results) -> dict[str, tuple[str, Figure]]:
-  """Caption and figure by file name, of those that there are data for."""
-  drawn = {
-      'accuracy.png': ('Accuracy against T', plots.accuracy(results)),
-      'energy.png': ('Energy by ledger', plots.energy(results)),
-      'training.png': ('Training curves', plots.training(results)),
-      'staircases.png': ('Staircases over the histogram of the drive',
-                         trace_plots.staircases(results)),
-      'raster.png': ('Spikes of one window', trace_plots.raster(results)),
-  }
-  return {
-      name: (caption, figure)
-      for name, (caption, figure) in drawn.items()
-      if figure
-  }
+def write_all(folder: pathlib.Path) -> pathlib.Path:
+  """Writes README.md and its plots beside <row>/seed<k>/; returns its path."""
+  by_task: dict[tuple[str, str], list[load.Row]] = {}
+  for row in load.read_rows(folder):
+    run = next(iter(row.runs.values()))
+    key = (provenance.task(run.fields), run.metric.name)
+    by_task.setdefault(key, []).append(row)
+  tasks: list[dict[str, Any]] = []
+  drawn: dict[str, Any] = {}
+  for (data, metric), rows in by_task.items():
+    found, published = tables.collect(rows), provenance.published(data)
+    title = data if published is None else published['task'].iloc[0]
+    drawn |= {f'{data}_energy.png': plots.against_energy(found),
+              f'{data}_{metric}.png': plots.against_steps(found, published)
+             }  # yapf: disable
+    tasks.append({'data': data, 'title': title, 'found': found,
+                  'published': published, 'rows': list(map(_origin, rows))
+                 })  # yapf: disable
+  _write(folder / 'README.md', drawn, tasks=tasks)
+  return folder / 'README.md'
 
 
-def _text(results: Results, main: list[tables.Table],
-          figures: dict[str, tuple[str, Figure]]) -> str:
-  """The whole report as Markdown."""
-  sections = {
-      'Missing': ['\n'.join(f'- {m}' for m in summary.missing(results))],
-      'Results': [
-          *map(_table, main),
-          _image('accuracy.png', figures),
-          _image('energy.png', figures)
-      ],
-      'Activity': [
-          *map(_table, details.activities(results)),
-          _table(details.operations(results)),
-          _table(summary.schedules(results)),
-          _image('raster.png', figures)
-      ],
-      'Conversion': [
-          _table(details.neurons(results)),
-          _table(details.errors(results)),
-          _image('staircases.png', figures)
-      ],
-      'Training': [_image('training.png', figures)],
-      'Comparison': [_table(provenance.published(results))],
-      'Origin': [
-          provenance.origin(results), 'To make it again:',
-          '\n'.join(f'    {line}' for line in provenance.commands(results)),
-          _table(provenance.config(results))
-      ],
-  }
-  parts = [f'# Report of {results.folder.name}']
-  for title, blocks in sections.items():
-    if any(blocks):
-      parts += [f'## {title}', *filter(None, blocks)]
-  return '\n\n'.join(parts) + '\n'
+def _origin(row: load.Row) -> dict[str, Any]:
+  """Seeds, commits and data of a row, what it lacks, and its commands."""
+  lines: dict[str, list[str]] = {}
+  scripts: dict[str, list[str]] = {}
+  where = f'{row.name}/seed{_SEED}'
+  for seed, run in row.runs.items():
+    made = provenance.commands(run, f'runs/{where}', _SEED)
+    if not all(command.startswith('#') for command in made):
+      made.append(f'python -m experiments.publish --workdir=runs/{where} '
+                  f'--results=results/{where}')
+    scripts.setdefault('\n'.join(made), []).append(str(seed))
+    missing = [f'Missing: {line}' for line in run.missing]
+    for line in provenance.origin(run) + missing:
+      lines.setdefault(line, []).append(str(seed))
+  shown = []
+  for script, seeds in scripts.items():
+    if len(seeds) > 1:
+      body = script.replace(_SEED, '$seed').replace('\n', '\n  ')
+      script = f'for seed in {" ".join(seeds)}; do\n  {body}\ndone'
+    shown.append(script.replace(_SEED, seeds[0]))
+  return {'name': row.name, 'lines': lines, 'scripts': shown,
+          'seeds': ', '.join(map(str, row.runs))}  # yapf: disable
 
 
-def _table(table: tables.Table) -> str:
-  return tables.markdown(table) if table.rows else ''
+def _write(path: pathlib.Path, drawn: dict[str, Any], **values: Any) -> None:
+  """Writes a document, by the template of its name, and its plots."""
+  environment = jinja2.Environment(
+      loader=jinja2.PackageLoader('experiments.reporting'), trim_blocks=True,
+      undefined=jinja2.StrictUndefined, lstrip_blocks=True)  # yapf: disable
+  environment.filters['markdown'] = tables.markdown
+  text = environment.get_template(f'{path.name}.j2').render(
+      drawn=drawn, tables=tables, provenance=provenance, **values)
+  text = re.sub(r'^(##+ .*)$', r'\n\1\n', text, flags=re.MULTILINE)
+  text = re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
+  for name, figure in drawn.items():
+    if figure:
+      plots.save(figure, path.parent / name)
+  runs.replace(path, text.encode())
 
 
-def _image(name: str, figures: dict[str, tuple[str, Figure]]) -> str:
-  return f'![{figures[name][0]}]({name})' if name in figures else ''
+def binary(action: Callable[[Any], Any]) -> Callable[[list[str]], None]:
+  """A main function: bad input ends it with one line and status 1."""
+
+  def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+      raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
+    try:
+      action(flags.FLAGS)
+    except (ValueError, OSError) as error:
+      sys.exit(f'error: {error}')
+
+  return main
 
 
-def _print(results: Results, shown: list[tables.Table]) -> None:
-  console = rich.console.Console()
-  if not console.is_terminal:
-    console = rich.console.Console(width=_WIDTH)
-  for table in shown:
-    console.print(tables.rich_table(table))
-  console.print(summary.cap(results))
-  for line in summary.missing(results):
-    console.print(f'Missing: {line}', markup=False)
-  console.print(f'Report: {results.folder / "report.md"}',
-                markup=False,
-                soft_wrap=True)
-
-
-def run(argv: list[str]) -> None:
+def run_flags(given: Any) -> None:
   """Writes the report that the flags ask for."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
-  work_dir, results = flags.FLAGS.work_dir, flags.FLAGS.results
-  if work_dir is not None and results is not None:
-    raise app.UsageError('--work_dir and --results are two reports; give one.')
-  try:
-    if work_dir is not None:
-      write(Path(work_dir))
-    else:
-      print(overview.write(Path(results or _RESULTS)))
-  except (ValueError, OSError) as error:
-    sys.exit(f'error: {error}')
+  if given.workdir is None:
+    print(write_all(pathlib.Path(given.results or 'results')))
+  elif given.results is None:
+    write(pathlib.Path(given.workdir))
+  else:
+    raise app.UsageError('--workdir and --results are two reports; give one.')
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('work_dir', None, 'Folder whose subfolders are stages.')
-  flags.DEFINE_string(
-      'results', None, 'Folder with <row>/seed<k>/; by default '
-      f'{_RESULTS}, where --work_dir is not given.')
-  app.run(run)
+  flags.DEFINE_string('workdir', None, 'Folder whose subfolders are stages.')
+  flags.DEFINE_string('results', None, 'Folder with <row>/seed<k>/ (results).')
+  app.run(binary(run_flags))

@@ -1,254 +1,224 @@
-"""What the binaries do: each stage reads one work directory and writes one.
+"""What the binaries do: each stage reads work directories and writes one.
 
 A stage that is finished is not run again; one that was killed goes on from its
-last epoch.
+last epoch. What a stage needs to know of a model it takes from the model.
+`reuse` is that of `runs.begin`.
 """
 
 import dataclasses
 import pathlib
 import shutil
+from typing import Any, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import augment as augment_lib
-from experiments import data as data_lib
+from experiments import config as config_lib
 from experiments import progress
-from experiments import workdir
+from experiments import runs
 from experiments.config import Experiment
+from experiments.datasets import base
 from experiments.reporting import traces
 import slstm
 from slstm import checkpoint
-from slstm import encoders
 from slstm import energy
-from slstm import rules
-from slstm import train
+from slstm import fitting
 
 Path = pathlib.Path
-
-# Fields that a model has from the stage that made it.
-_OF_LSTM = ('dataset', 'order', 'frames', 'hidden', 'family', 'pooling')
-_OF_FAMILY = {'hard': ('slope',), 'quantised': ('slope', 'levels')}
-_OF_SNN = ('sites', 'neuron', 'shift', 'granularity', 'encoding',
-           'encoder_steps', 'coupling', 'num_steps', 'surrogate', 'width')
+Paths = Sequence[Path]
 
 
-def train_ann(experiment: Experiment, dataset: data_lib.DataSet,
-              work_dir: Path) -> None:
+def train_ann(experiment: Experiment,
+              dataset: base.DataSet,
+              workdir: Path,
+              reuse: Paths = ()) -> None:
   """Trains the source LSTM and writes the epoch that validation chose."""
-  digest = data_lib.digest(dataset)
-  if workdir.begin(work_dir, 'train_ann', None, experiment, digest):
+  read = runs.sections(experiment, 'data', 'model', 'ann', 'seed')
+  if runs.begin(workdir, 'train_ann', read, base.digest(dataset), reuse=reuse):
     return
-  params = _start(experiment, dataset, work_dir)
-  _train(params, experiment.model(), experiment.training(spiking=False),
-         experiment, dataset, work_dir)
+  model = _start(experiment, dataset, workdir)
+  _train(model, experiment.ann.config(experiment.seed), dataset, workdir, None)
 
 
-def _start(experiment: Experiment, dataset: data_lib.DataSet,
-           work_dir: Path) -> slstm.Params:
+def _start(experiment: Experiment, dataset: base.DataSet,
+           workdir: Path) -> slstm.Model:
   """Random parameters, or those of a training on shorter sequences."""
-  config = experiment.model()
-  encoder = encoders.standardising(jnp.asarray(dataset.train.x),
-                                   dataset.shared_scale)
-  if not experiment.short_epochs:
+  encoder = slstm.standardising(jnp.asarray(dataset.train.x),
+                                shared_scale=dataset.shared_scale)
+  shorter = dataset.shorter
+  if shorter is None:
     return slstm.init(jax.random.key(experiment.seed),
-                      dataset.train.x.shape[-1], experiment.hidden,
-                      len(dataset.classes), config, encoder, experiment.memory)
-  if not dataset.shorter:
-    raise ValueError(f'--short_epochs={experiment.short_epochs}: the data set '
-                     'has no shorter version.')
-  factor = dataset.train.x.shape[1] / dataset.shorter[0].x.shape[1]
-  brief = dataclasses.replace(experiment,
-                              epochs=experiment.short_epochs,
-                              short_epochs=0)
-  short = work_dir / 'short'
-  train_ann(
-      brief,
-      dataset._replace(train=dataset.shorter[0],
-                       validation=dataset.shorter[1],
-                       shorter=None), short)
-  params, _ = checkpoint.load_model(short / 'model')
-  return slstm.stretch(params, factor, config)._replace(encoder=encoder)
+                      num_features=dataset.train.x.shape[-1],
+                      hidden_sizes=experiment.model.hidden,
+                      num_outputs=len(dataset.classes),
+                      config=experiment.model.config(),
+                      encoder=encoder)
+  brief = config_lib.replace(experiment, ann={'epochs': shorter.epochs})
+  train, validation, _ = shorter
+  small = dataset._replace(train=train, validation=validation, shorter=None)
+  train_ann(brief, small, workdir / 'short')
+  model = checkpoint.load_model(workdir / 'short' / 'model')
+  factor = dataset.train.x.shape[1] / shorter.train.x.shape[1]
+  return dataclasses.replace(slstm.stretch(model, factor), encoder=encoder)
 
 
-def convert(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
-            work_dir: Path) -> None:
+def convert(experiment: Experiment,
+            dataset: base.DataSet,
+            source: Path,
+            workdir: Path,
+            reuse: Paths = ()) -> None:
   """Converts a source LSTM; writes the SNN and the report of the fits."""
-  digest = data_lib.digest(dataset)
-  params, config = _load(source, experiment, digest)
-  if workdir.begin(work_dir, 'convert', source, experiment, digest):
+  model, read, digest = _load(source, dataset)
+  read |= runs.sections(experiment, 'conversion')
+  if runs.begin(workdir, 'convert', read, digest, {'source': source}, reuse):
     return
-  calibration = slstm.calibrate(params, calibration_inputs(experiment, dataset),
-                                config)
-  conversion = slstm.convert(params, calibration, experiment.conversion())
-  _write_model(work_dir, conversion.params, conversion.config)
-  np.savez_compressed(work_dir / 'staircases.npz',
-                      allow_pickle=False,
-                      **traces.staircases(calibration, conversion))
-  accuracy, _ = train.evaluate(conversion.params, dataset.validation,
-                               conversion.config)
-  workdir.write_json(
-      work_dir / 'metrics.json', {
-          'validation_accuracy':
-              accuracy,
-          'report':
-              slstm.report_dict(conversion.report),
-          'encoder_report':
-              rules.site_dict(conversion.encoder_report)
-              if conversion.encoder_report else None,
-      })
+  calibration = slstm.calibrate(model, calibration_inputs(experiment, dataset))
+  conversion = slstm.convert(model, calibration, experiment.conversion.config())
+  _write_model(workdir, conversion.model)
+  arrays = traces.staircases(calibration, conversion)
+  np.savez_compressed(workdir / 'staircases.npz', allow_pickle=False, **arrays)
+  encoder = conversion.encoder_report
+  metrics = _scores('validation', conversion.model, dataset)
+  metrics['report'] = slstm.report_dict(conversion.report)
+  metrics['encoder_report'] = encoder and fitting.site_dict(encoder)
+  runs.write_json(workdir / 'metrics.json', metrics)
+
+
+def select(experiment: Experiment, dataset: base.DataSet, source: Path,
+           workdir: Path) -> None:
+  """Ranks subsets of sites by what their conversion costs, untrained."""
+  model, read, digest = _load(source, dataset)
+  read |= runs.sections(experiment, 'conversion')
+  if runs.begin(workdir, 'select', read, digest, {'source': source}):
+    return
+  x = calibration_inputs(experiment, dataset)
+  ranked = slstm.select(model, slstm.calibrate(model, x), x,
+                        experiment.conversion.config())
+  metrics = {'candidates': [candidate._asdict() for candidate in ranked]}
+  runs.write_json(workdir / 'metrics.json', metrics)
 
 
 def train_snn(experiment: Experiment,
-              dataset: data_lib.DataSet,
+              dataset: base.DataSet,
               source: Path,
-              work_dir: Path,
-              teacher: Path | None = None) -> None:
-  """Trains weights, thresholds and leaks of a converted SNN jointly.
+              workdir: Path,
+              teacher: Path | None = None,
+              reuse: Paths = ()) -> None:
+  """Trains weights and neurons of a converted SNN jointly.
 
-  Args:
-    experiment: how.
-    dataset: what to train on.
-    source: work directory of the converted SNN.
-    work_dir: to write.
-    teacher: work directory of the LSTM to distil from, if the experiment does.
+  Distillation needs a teacher, the work directory of the source LSTM.
   """
-  digest = data_lib.digest(dataset)
-  params, config = _load(source, experiment, digest)
-  taught_by = _teacher(teacher, experiment, digest)
-  if workdir.begin(work_dir, 'train_snn', source, experiment, digest, teacher):
+  model, read, digest = _load(source, dataset)
+  read |= runs.sections(experiment, 'data', 'snn', 'seed')
+  share = experiment.snn.distillation
+  sources, taught_by = {'source': source}, None
+  if share:
+    if teacher is None:
+      raise ValueError(f'config.snn.distillation is {share}; it needs '
+                       '--teacher, the work directory of the source LSTM.')
+    sources['teacher'] = teacher
+    taught_by, _, _ = _load(teacher, dataset)
+  if runs.begin(workdir, 'train_snn', read, digest, sources, reuse):
     return
-  _train(params, config, experiment.training(spiking=True), experiment, dataset,
-         work_dir, taught_by)
+  _train(model, experiment.snn.config(experiment.seed), dataset, workdir,
+         taught_by)
 
 
-def evaluate(experiment: Experiment, dataset: data_lib.DataSet, source: Path,
-             work_dir: Path) -> None:
-  """Measures a model on the test set: accuracy, operations, energy, spikes."""
-  digest = data_lib.digest(dataset)
-  params, config = _load(source, experiment, digest)
-  if workdir.begin(work_dir, 'evaluate', source, experiment, digest):
+def evaluate(dataset: base.DataSet,
+             source: Path,
+             workdir: Path,
+             reuse: Paths = ()) -> None:
+  """Measures a model on the test set: metric, operations, energy, spikes."""
+  model, read, digest = _load(source, dataset)
+  if runs.begin(workdir, 'evaluate', read, digest, {'source': source}, reuse):
     return
-  accuracy, loss = train.evaluate(params, dataset.test, config)
-  counts = slstm.count_operations(params, time_major(dataset.test.x), config)
-  if any(layer.neurons.present for layer in params.layers):
+  x, y = dataset.test
+  if model.is_spiking:
     # The first example of class 0 (in UCI HAR somebody walks).
-    first = int(np.argmax(dataset.test.y == 0))
-    window = time_major(dataset.test.x[first:first + 1])
-    np.savez_compressed(work_dir / 'raster.npz',
-                        allow_pickle=False,
-                        **traces.raster(params, config, window))
-  workdir.write_json(
-      work_dir / 'metrics.json', {
-          'sizes': traces.sizes(params, dataset.test.x.shape[1]),
-          'test_accuracy': accuracy,
-          'test_loss': loss,
-          'test_examples': len(dataset.test.y),
-          'counts': energy.to_dict(counts),
-          'energy': {
-              name: energy.to_dict(energy.ledger(counts, constants))
-              for name, constants in energy.CONSTANTS.items()
-          },
-      })
+    first = int(np.argmax(y == 0)) if y.ndim == 1 else 0
+    arrays = traces.raster(model, x[first:first + 1])
+    np.savez_compressed(workdir / 'raster.npz', allow_pickle=False, **arrays)
+  metrics = _scores('test', model, dataset)
+  metrics |= {'test_examples': len(y), 'sizes': traces.sizes(model, x.shape[1])}
+  runs.write_json(workdir / 'metrics.json', metrics | measure(model, x))
+
+
+def measure(model: slstm.Model, x: np.ndarray) -> dict[str, Any]:
+  """Counts and, by constants and ledger, energy of an inference, for JSON."""
+  counts = slstm.count_operations(model, x)
+  ledgers = {
+      name: energy.to_dict(slstm.ledger(counts, constants))
+      for name, constants in energy.CONSTANTS.items()
+  }
+  return {'counts': energy.to_dict(counts), 'energy': ledgers}
 
 
 def calibration_inputs(experiment: Experiment,
-                       dataset: data_lib.DataSet) -> np.ndarray:
-  """Training inputs for calibration, evenly spread, time-major [N, B, D]."""
+                       dataset: base.DataSet) -> np.ndarray:
+  """Training inputs for calibration, evenly spaced, [B, N, D]."""
   x = dataset.train.x
-  rows = np.linspace(0, len(x) - 1, min(experiment.calibration, len(x)))
-  return time_major(x[rows.astype(int)])
+  count = min(experiment.conversion.calibration, len(x))
+  return x[np.linspace(0, len(x) - 1, count).astype(int)]
 
 
-def time_major(x: np.ndarray) -> np.ndarray:
-  """[examples, N, D] -> [N, examples, D]."""
-  return np.swapaxes(x, 0, 1)
-
-
-def _train(params: slstm.Params,
-           config: slstm.Config,
-           train_config: train.TrainConfig,
-           experiment: Experiment,
-           dataset: data_lib.DataSet,
-           work_dir: Path,
-           teacher: train.Teacher | None = None) -> None:
+def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
+           workdir: Path, teacher: slstm.Model | None) -> None:
   """Trains, saving after every epoch; resumes from the newest save."""
-  saves = work_dir / 'epochs'
-  state = train.initial_state(params, train_config, len(dataset.train.y))
+  saves, examples = workdir / 'epochs', len(dataset.train.y)
+  state = slstm.initial_state(model, config, examples)
   history = []
   if checkpoint.latest_step(saves) is not None:
     state = checkpoint.restore(saves, state)
-    history = workdir.read_json(work_dir / 'history.json')[:int(state.epoch)]
-  augment = augment_lib.make(experiment, dataset.background)
-  with progress.training(work_dir.name, train_config,
-                         len(dataset.train.y)) as (on_step, on_epoch):
-    for state, metrics in train.fit(state, dataset.train, dataset.validation,
-                                    config, train_config, augment, teacher,
-                                    on_step):
+    history = runs.read_json(workdir / 'history.json')[:int(state.epoch)]
+  metric = dataset.task.metric_name
+  name = f'validation_{metric}'
+  with progress.training(workdir.name, config, examples,
+                         name) as (on_step, on_epoch):
+    for state, metrics in slstm.fit(model,
+                                    dataset.train,
+                                    dataset.validation,
+                                    config=config,
+                                    task=dataset.task,
+                                    augment=dataset.augment,
+                                    teacher=teacher,
+                                    state=state,
+                                    on_step=on_step):
       history.append(metrics)
-      workdir.write_json(work_dir / 'history.json', history)
+      runs.write_json(workdir / 'history.json', history)
       checkpoint.save(saves, int(state.epoch), state)
       on_epoch(metrics)
-  _write_model(work_dir, state.best, config)
-  workdir.write_json(work_dir / 'metrics.json', {
-      'validation_accuracy': float(state.best_accuracy),
-      'history': history,
-  })
+  _write_model(workdir, state.best)
+  best = {**_judged(dataset.task), name: float(state.best_metric)}
+  runs.write_json(workdir / 'metrics.json', {**best, 'history': history})
 
 
-def _load(source: Path, experiment: Experiment,
-          digest: str) -> tuple[slstm.Params, slstm.Config]:
-  """Reads the model that a stage goes on from.
+def _scores(part: str, model: slstm.Model,
+            dataset: base.DataSet) -> dict[str, Any]:
+  """Metric and loss of a model on that part of the data."""
+  data, task = getattr(dataset, part), dataset.task
+  metric, loss = slstm.evaluate(model, data, task=task)
+  name = task.metric_name
+  return {**_judged(task), f'{part}_{name}': metric, f'{part}_loss': loss}
 
-  Raises:
-    FileNotFoundError: if there is none.
-    ValueError: naming the flags, if it is not the experiment's.
-  """
-  made = workdir.read_config(source)
-  fields = [*_OF_LSTM, *_OF_FAMILY.get(experiment.family, ())]
-  if made['stage'] != 'train_ann':
-    fields += _OF_SNN
-  asked = workdir.fields(experiment)
-  different = [
-      f'--{name} is {asked[name]} and was {made["experiment"][name]}'
-      for name in fields
-      if asked[name] != made['experiment'][name]
-  ]
+
+def _judged(task: slstm.Task) -> dict[str, Any]:
+  return {'metric': task.metric_name, 'higher_is_better': task.higher_is_better}
+
+
+def _load(source: Path,
+          dataset: base.DataSet) -> tuple[slstm.Model, dict[str, Any], str]:
+  """A model of these data, what its stage read of the config, their digest."""
+  made, digest = runs.read_config(source), base.digest(dataset)
   if made['data_digest'] != digest:
-    different.append('the data are others (data_digest in config.json)')
-  if different:
-    raise ValueError(f'{source} holds a model of another experiment: '
-                     f'{"; ".join(different)}. Give the flags that it was made '
-                     'with, or another --source.')
-  return checkpoint.load_model(source / 'model')
+    raise ValueError(
+        f'{source} holds a model of other data (data_digest in config.json), '
+        f'those of {made["experiment"].get("data")}; give the --config and '
+        'config.data that it was made with, or another folder.')
+  return checkpoint.load_model(source / 'model'), made['experiment'], digest
 
 
-def _teacher(folder: Path | None, experiment: Experiment,
-             digest: str) -> train.Teacher | None:
-  """Reads the LSTM to distil from, if the experiment does.
-
-  Raises:
-    FileNotFoundError: if there is none.
-    ValueError: if it was not given, or saw other data.
-  """
-  if not experiment.distillation:
-    return None
-  if folder is None:
-    raise ValueError(f'--distillation={experiment.distillation} needs '
-                     '--teacher, the work directory of the source LSTM.')
-  if workdir.read_config(folder)['data_digest'] != digest:
-    raise ValueError(f'--teacher={folder} was trained on other data '
-                     '(data_digest in config.json).')
-  return train.Teacher(*checkpoint.load_model(folder / 'model'))
-
-
-def _write_model(work_dir: Path, params: slstm.Params,
-                 config: slstm.Config) -> None:
-  """Writes the model of a stage that is about to be finished.
-
-  What is there already was left by a run that was killed just before its
-  metrics were written.
-  """
-  shutil.rmtree(work_dir / 'model', ignore_errors=True)
-  slstm.save_model(work_dir / 'model', params, config)
+def _write_model(workdir: Path, model: slstm.Model) -> None:
+  """Writes a stage's model; a killed run may have left one there already."""
+  shutil.rmtree(workdir / 'model', ignore_errors=True)
+  slstm.save_model(workdir / 'model', model)

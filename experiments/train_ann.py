@@ -1,6 +1,7 @@
-"""Trains the source LSTM.
+r"""Trains the source LSTM.
 
-  python -m experiments.train_ann --preset=har --work_dir=runs/hard
+python -m experiments.train_ann --config=experiments/configs/har.py \
+  --workdir=runs/hard
 """
 
 from experiments import main

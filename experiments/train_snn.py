@@ -1,8 +1,7 @@
 r"""Trains weights, thresholds and leaks of a converted SNN jointly.
 
-  python -m experiments.train_snn --preset=har \
-    --source=runs/converted_T2 --num_steps=2 \
-    --work_dir=runs/tuned_T2
+python -m experiments.train_snn --config=experiments/configs/har.py \
+  --source=runs/converted_T2 --workdir=runs/tuned_T2
 """
 
 import pathlib
@@ -11,17 +10,19 @@ from absl import flags
 
 from experiments import main
 from experiments import stages
+from experiments.config import Experiment
+from experiments.datasets import base
 
 _TEACHER = flags.DEFINE_string(
-    'teacher', None, 'Work directory of the LSTM that --distillation is from.')
+    'teacher', None,
+    'Work directory of the LSTM that --config.snn.distillation is from.')
 
 
-def teacher() -> pathlib.Path | None:
-  """The value of --teacher."""
-  return pathlib.Path(_TEACHER.value) if _TEACHER.value else None
+def _run(experiment: Experiment, dataset: base.DataSet,
+         workdir: pathlib.Path) -> None:
+  teacher = pathlib.Path(_TEACHER.value) if _TEACHER.value else None
+  stages.train_snn(experiment, dataset, main.source(), workdir, teacher)
 
 
 if __name__ == '__main__':
-  main.source_flag()
-  main.main(lambda experiment, dataset, work_dir: stages.train_snn(
-      experiment, dataset, main.source(), work_dir, teacher()))
+  main.main(_run, reads_source=True)

@@ -7,23 +7,32 @@ from slstm.checkpoint import save_model
 from slstm.convert import Conversion
 from slstm.convert import ConversionConfig
 from slstm.convert import convert
-from slstm.counts import count_operations
-from slstm.counts import Counts
-from slstm.encoders import standardising
 from slstm.energy import ledger
-from slstm.executor import run
+from slstm.fitting import report_dict
 from slstm.importers import from_linen
 from slstm.model import apply
 from slstm.model import init
-from slstm.neurons import integrate_and_fire
-from slstm.optimiser import TrainConfig
-from slstm.rules import report_dict
+from slstm.model import standardising
+from slstm.model import stretch
+from slstm.neurons import constrain
+from slstm.neurons import Kind
+from slstm.neurons import LIF
+from slstm.neurons import register
+from slstm.neurons import unconstrain
+from slstm.operations import count_operations
+from slstm.operations import Counts
+from slstm.scan import lean
+from slstm.scan import sequential
+from slstm.scan import stacked
 from slstm.select import select
-from slstm.stretch import stretch
+from slstm.tasks import CLASSIFICATION as classification
+from slstm.tasks import Task
 from slstm.train import Data
 from slstm.train import evaluate
 from slstm.train import fit
 from slstm.train import initial_state
-from slstm.train import Teacher
-from slstm.types import (CellState, Config, Encoder, Gates, Layer, Neuron,
-                         Params, Readout, Sites)
+from slstm.train import predict
+from slstm.train import TrainConfig
+from slstm.types import (CellState, Config, Encoder, Gates, Layer, Model,
+                         Readout, Record, Sites, State)
+from slstm.wavefront import wavefront

@@ -60,16 +60,6 @@ def squash(site: str, d: Array, config: types.Config) -> Array:
   return quantise(d, config.levels, low)
 
 
-def gate_drive(value: Array, config: types.Config) -> Array:
-  """The pre-activation z with sigma(z) = value in (0, 1).
-
-  For the quantised family, of the clip that it rounds.
-  """
-  if config.family == 'standard':
-    return jnp.log(value) - jnp.log1p(-value)
-  return 2 * config.slope * (value - 0.5)
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def quantise(d: Array, levels: int, low: float) -> Array:
   """clip(floor(Q d + 1/2) / Q, low, 1), with the gradient of the clip."""

@@ -7,7 +7,7 @@
 
 The product is apart from the element-wise rest, because the executors differ
 in how many products they fuse. A site that has a neuron replaces its squashing
-function by that neuron's spikes; the equations stay the same and are written
+function by that neuron's output. The equations stay the same and are written
 once, in `lstm_equations`.
 """
 
@@ -20,10 +20,11 @@ import jax.numpy as jnp
 from slstm import activations
 from slstm import neurons
 from slstm import types
-from slstm.types import (Array, CellState, Config, Gates, Layer, Neuron, Record,
-                         Sites)
+from slstm.types import Array, CellState, Config, Gates, Layer, Record, Sites
 
 Squash = Callable[[str, Array], Array]
+# Maps (site, neuron, drive) to (output, spikes).
+Fired = Callable[[str, Any, Array], tuple[Array, Array]]
 
 
 def fuse(gates: Gates) -> Array:
@@ -60,61 +61,79 @@ def lstm_equations(squash: Squash, z: Gates, c_nm1: Array,
   return CellState(h, c), drive, Sites(i, f, g, o, squashed_c, h)
 
 
-def update(layer: Layer, z: Array, c_nm1: Array, membranes: Sites,
+def update(layer: Layer, z: Array, c_nm1: Array, states: Sites,
            config: Config) -> tuple[Record, Sites]:
   """One update of a layer, with spikes at its converted sites.
 
   A layer without neurons is the source LSTM (ANN). With neurons this is
   c_{n,t} = f_{n,t} c_{n-1,t} + i_{n,t} g_{n,t}. With coupling 'shared' the
-  state of (n-1, t) is the same for all t, see `carried`.
+  state of (n-1, t) is the same for all t, see `next_state`.
 
   Args:
     layer: parameters; sites without a neuron stay analog.
     z: packed pre-activations of (n, t), [..., 4H].
     c_nm1: cell state of (n-1, t), [..., H].
-    membranes: membranes of (n, t-1) at the converted sites, each [..., H].
+    states: of the neurons before (n, t), leaves [..., H].
     config: static choices.
 
   Returns:
-    (record, membranes): what was computed, and the membranes of (n, t).
+    (what was computed, the neurons' states after (n, t)).
   """
-  moved = {}
+  after, fire = {}, neurons.firing(config)
 
-  def fire(site, neuron, d):
-    moved[site], spikes = neurons.step(neuron, getattr(membranes, site), d, site
-                                       in types.SIGNED_SITES, config.surrogate,
-                                       config.width)
-    return spikes
+  def fired(site, neuron, d):
+    kind, before = neurons.kind_of(neuron), getattr(states, site)
+    signed = site in types.SIGNED_SITES
+    after[site], s = kind.step(neuron, before, d, signed=signed, fire=fire)
+    return kind.output(neuron, before, s[None])[0], s
 
-  record = _record(layer, fire, z, c_nm1, config)
-  return record, Sites(**moved)
+  return _record(layer, fired, z, c_nm1, config), Sites(**after)
 
 
-def element(layer: Layer, z: Array, c_nm1: Array,
+def element(layer: Layer, z: Array, state_nm1: CellState,
             config: Config) -> tuple[CellState, Record]:
   """All T updates of an element at once: what T times `update` gives.
 
-  Only the neurons have to go from one step to the next; all else is computed
-  for all t together, and once where it is the same for all.
+  Only neurons go from one step to the next. All else is computed for all t
+  together, and once where it is the same for all.
 
   Args:
     layer: parameters; sites without a neuron stay analog.
-    z: packed pre-activations, [slots, ..., 4H], see `config.slots`.
-    c_nm1: cell states of the element before, [slots, ..., H].
+    z: packed pre-activations, [slots, B, 4H], see `Config.slots`.
+    state_nm1: of the element before; its h is not read.
     config: static choices.
 
   Returns:
-    (state, record): what the next element starts from, [slots, ..., H], and
-    what was computed, [T, ..., H].
+    (what the next element starts from, what was computed [T, B, H]).
   """
+  starts = initial_states(layer, state_nm1.neurons, z.shape[1:-1])
+  after, fire = {}, neurons.firing(config)
 
-  def fire(site, neuron, d):
-    return neurons.spike_train(neuron, over_steps(d, config), site
-                               in types.SIGNED_SITES, config.surrogate,
-                               config.width)
+  def fired(site, neuron, d):
+    start, signed = getattr(starts, site), site in types.SIGNED_SITES
+    d = over_steps(d, config)
+    after[site], s = neurons.run(neuron, start, d, signed=signed, fire=fire)
+    return neurons.kind_of(neuron).output(neuron, start, s), s
 
-  record = _record(layer, fire, z, c_nm1, config)
-  return carried(record.state, config), over_steps(record, config)
+  record = _record(layer, fired, z, state_nm1.c, config)
+  state = next_state(layer, record.state, Sites(**after), config)
+  return state, over_steps(record, config)
+
+
+def _record(layer: Layer, fired: Fired, z: Array, c_nm1: Array,
+            config: Config) -> Record:
+  """The equations, where `fired` runs the neuron of a site."""
+  spikes = {}
+
+  def squash(site, d):
+    neuron = getattr(layer.neurons, site)
+    if neuron is None:
+      return activations.squash(site, d, config)
+    output, spikes[site] = fired(site, neuron, d)
+    return output
+
+  state, drive, output = lstm_equations(squash, split(z), c_nm1, config.slope)
+  return Record(drive, output, Sites(**spikes), state)
 
 
 def over_steps(tree: Any, config: Config) -> Any:
@@ -124,11 +143,60 @@ def over_steps(tree: Any, config: Config) -> Any:
       tree)
 
 
-def carried(state: CellState, config: Config) -> CellState:
-  """What the next element starts from, given where the T steps ended."""
-  if config.coupling == 'step':
-    return state
-  return jax.tree.map(lambda leaf: _mean(leaf, len(leaf)), state)
+def initial_states(layer: Layer, carried: Sites, shape: tuple) -> Sites:
+  """States of a layer's neurons before the first step of an element.
+
+  Args:
+    layer: parameters.
+    carried: states of the neurons that live for the whole sequence.
+    shape: of a state, without H.
+  """
+  starts, shape = carried._asdict(), (*shape, layer.num_units)
+  for site, neuron in _present(layer):
+    if not neurons.kind_of(neuron).carried:
+      starts[site] = neurons.initial_state(neuron, shape)
+  return Sites(**starts)
+
+
+def carried_states(layer: Layer, states: Sites) -> Sites:
+  """Those of the states that live for the whole sequence."""
+  return Sites(**{site: getattr(states, site) for site in _carried(layer)})
+
+
+def zero_state(layer: Layer, slots: int, batch: int, dtype: Any) -> CellState:
+  """The state before the first element: h = c = 0, and neurons at rest."""
+  zeros = jnp.zeros((slots, batch, layer.num_units), dtype)
+  shape = zeros.shape[1:]
+  at_rest = {
+      k: neurons.initial_state(v, shape) for k, v in _carried(layer).items()
+  }
+  return CellState(zeros, zeros, Sites(**at_rest))
+
+
+def _present(layer: Layer) -> list[tuple[str, Any]]:
+  return [(k, getattr(layer.neurons, k)) for k in layer.neurons.present]
+
+
+def _carried(layer: Layer) -> dict[str, Any]:
+  """The neurons whose state lives for the whole sequence, by site."""
+  return {k: v for k, v in _present(layer) if neurons.kind_of(v).carried}
+
+
+def next_state(layer: Layer, state: CellState, states: Sites,
+               config: Config) -> CellState:
+  """What the next element starts from.
+
+  Args:
+    layer: parameters.
+    state: where the T steps ended, h and c [T, B, H], or [1, B, H] if they are
+      the same for all t.
+    states: of the neurons after the last step.
+    config: static choices.
+  """
+  h, c = state.h, state.c
+  if config.coupling == 'shared':
+    h, c = (_mean(leaf, len(leaf)) for leaf in (h, c))
+  return CellState(h, c, carried_states(layer, states))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -147,60 +215,13 @@ _mean.defvjp(
     (jnp.broadcast_to(d / count, (count, *d.shape[1:])),))
 
 
-def _record(layer: Layer, fire: Callable[[str, Neuron, Array], Array], z: Array,
-            c_nm1: Array, config: Config) -> Record:
-  """The equations, where `fire` gives the spikes of a neuron's drive."""
-  spikes = {}
-
-  def squash(site, d):
-    neuron = getattr(layer.neurons, site)
-    if neuron is None:
-      return activations.squash(site, d, config)
-    spikes[site] = fire(site, neuron, d)
-    return neurons.align(neuron.amplitude, spikes[site]) * spikes[site]
-
-  state, drive, output = lstm_equations(squash, split(z), c_nm1, config.slope)
-  return Record(drive, output, Sites(**spikes), state)
-
-
-def rate_update(layer: Layer, z: Array, c_nm1: Array, config: Config) -> Record:
-  """One update in which each site outputs its mean over the T steps ('rate').
-
-  Every drive is constant over t, so a neuron's mean output is its staircase.
-  The result tends to the hard source LSTM as T grows. What enters the next
-  product is a rate, not a spike: a reference, not an SNN to deploy.
-  """
-
-  def squash(site, d):
-    neuron = getattr(layer.neurons, site)
-    if neuron is None:
-      return activations.squash(site, d, config)
-    return neurons.staircase(neuron, d, config.num_steps, site
-                             in types.SIGNED_SITES, config.surrogate,
-                             config.width)
-
-  state, drive, output = lstm_equations(squash, split(z), c_nm1, config.slope)
-  return Record(drive, output, Sites(), state)
-
-
-def initial_membranes(layer: Layer, shape: tuple[int, ...]) -> Sites:
-  """Membranes v_0 of a layer's converted sites, each of the given shape."""
-  return Sites(
-      **{
-          site: neurons.initial_membrane(getattr(layer.neurons, site), shape)
-          for site in layer.neurons.present
-      })
-
-
 def input_product(layer: Layer, x: Array) -> Array:
-  """W x + b for the whole sequence at once, [N, S, B, 4H]."""
-  return x @ fuse(layer.w) + fuse(layer.b).reshape(1, 1, 1, -1)
+  """W x + b for the whole sequence at once, [..., 4H]."""
+  b = fuse(layer.b)
+  return x @ fuse(layer.w) + b.reshape((1,) * (x.ndim - 1) + b.shape)
 
 
-def spread(layer: Layer, shape: tuple[int, ...]) -> Layer:
-  """A layer whose neurons are those of `neurons.spread`."""
-  sites = {
-      site: neurons.spread(getattr(layer.neurons, site), shape)
-      for site in layer.neurons.present
-  }
-  return layer._replace(neurons=layer.neurons._replace(**sites))
+def broadcast(layer: Layer, shape: tuple[int, ...]) -> Layer:
+  """A layer whose neurons are those of `neurons.broadcast`."""
+  sites = {k: neurons.broadcast(v, shape) for k, v in _present(layer)}
+  return layer._replace(neurons=Sites(**sites))

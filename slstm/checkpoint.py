@@ -1,8 +1,7 @@
 """Checkpoints by orbax: models that stand alone, and states to resume from.
 
 Both are stored as flat maps from a leaf's name, such as `layers[0].u.f`, to its
-array. A model can therefore be read without knowing what it was: the names say
-how many layers it has and which sites are converted.
+array. A model's Config and the types of its neurons are in model.json.
 
 Nothing is ever overwritten: a step that exists is refused, and a checkpoint
 that cannot be read is reported by name and left as it is.
@@ -11,89 +10,107 @@ that cannot be read is reported by name and left as it is.
 import dataclasses
 import json
 import pathlib
-import re
 from typing import Any, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from slstm import coverage
-from slstm.types import (Config, Encoder, Gates, Layer, Neuron, Params, Readout,
+from slstm import model as model_lib
+from slstm import neurons
+from slstm.types import (Config, Encoder, Gates, Layer, Model, Readout, SITES,
                          Sites)
 
-_CONFIG = 'model.json'
-_CHILDREN: dict[Any, dict[str, Any]] = {
-    Params: {
-        'encoder': Encoder,
-        'readout': Readout
-    },
-    Encoder: {
-        'neuron': Neuron
-    },
-    Layer: {
-        'w': Gates,
-        'u': Gates,
-        'b': Gates,
-        'neurons': Sites
-    },
-    Sites: {
-        site: Neuron for site in Sites._fields
-    },
-}
+_FILE = 'model.json'
+_FORMAT = 2
+_Path = str | pathlib.Path
 
 
-def save(directory: str | pathlib.Path,
-         step: int,
-         tree: Any,
-         keep: int = 2) -> None:
-  """Writes the arrays of a tree as a step of a checkpoint directory.
+def named_leaves(tree: Any) -> dict[str, Any]:
+  """The leaves of a pytree by name, such as 'layers[0].u.f', in its order."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  name = lambda path: jax.tree_util.keystr(path).removeprefix('.')
+  return {name(path): leaf for path, leaf in leaves}
 
-  Args:
-    directory: made if it does not exist.
-    step: number of the step, larger than all that are there.
-    tree: any pytree of arrays.
-    keep: how many of the newest steps stay.
+
+def check_finite(tree: Any, what: str) -> None:
+  """Raises ValueError, naming the leaf, where a value is NaN or infinite."""
+  for name, leaf in named_leaves(tree).items():
+    wide = np.complex128 if jnp.iscomplexobj(leaf) else np.float64
+    bad = ~np.isfinite(np.asarray(leaf, wide))
+    if bad.any():
+      raise ValueError(
+          f'{what}: {np.count_nonzero(bad)} of {bad.size} values of '
+          f'{name or "the leaf"} are not finite, the first at index '
+          f'{tuple(map(int, np.argwhere(bad)[0]))}; expected numbers. Did the '
+          'training that made them diverge?')
+
+
+def check_leaves(source: Any, template: Any, what: str) -> None:
+  """Checks that a pytree has the leaves that a template has, and is finite.
+
+  `what` says what the source is, such as 'convert: model'. Values of the
+  template are not read, so that its leaves may be jax.ShapeDtypeStruct.
 
   Raises:
-    FileExistsError: if the directory holds this step or a later one.
+    ValueError: naming the leaf, where only one of them has it, their shapes or
+      kinds of dtype (bool, integer, ...) differ, or a value is not finite.
   """
-  arrays = {
-      name: np.asarray(leaf)
-      for name, leaf in coverage.named_leaves(tree).items()
-  }
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep,
-                                         enable_async_checkpointing=False)
-  with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
+  given, expected = named_leaves(source), named_leaves(template)
+  for name in (*given, *expected):
+    if name not in given or name not in expected:
+      wrong = 'missing' if name in expected else 'not expected'
+      raise ValueError(f'{what}: leaf {name} is {wrong}. Was it made for '
+                       'another structure (number of layers, neurons)?')
+    found, wanted = _form(given[name]), _form(expected[name])
+    if found != wanted:
+      raise ValueError(
+          f'{what}: leaf {name} has shape {found} dtype; expected {wanted}.')
+  check_finite(source, what)
+
+
+def _form(leaf: Any) -> str:
+  kinds = jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating
+  dtype = jnp.result_type(leaf)
+  kind = next(k.__name__ for k in kinds if jnp.issubdtype(dtype, k))
+  return f'{np.shape(leaf)} and {kind}'
+
+
+def save(directory: _Path, step: int, tree: Any, *, keep: int = 2) -> None:
+  """Writes a pytree of arrays as a step, of which the `keep` newest stay.
+
+  FileExistsError if the directory holds this step or a later one.
+  """
+  arrays = {k: np.asarray(leaf) for k, leaf in named_leaves(tree).items()}
+  with _manager(directory, max_to_keep=keep) as manager:
     newest = manager.latest_step()
     if newest is not None and newest >= step:
       raise FileExistsError(
-          f'{directory} already holds step {newest}, asked to write {step}; '
-          'choose another directory, or remove this one to start anew.')
+          f'save: {directory} already holds step {newest}, asked to write '
+          f'{step}; choose another directory, or remove this one.')
     manager.save(step, args=ocp.args.StandardSave(arrays))
 
 
-def latest_step(directory: str | pathlib.Path) -> int | None:
+def latest_step(directory: _Path) -> int | None:
   """The newest finished step, or None where there is none."""
   if not pathlib.Path(directory).is_dir():
     return None
-  with ocp.CheckpointManager(_absolute(directory)) as manager:
+  with _manager(directory) as manager:
     return manager.latest_step()
 
 
-def read(directory: str | pathlib.Path) -> dict[str, np.ndarray]:
+def read(directory: _Path) -> dict[str, np.ndarray]:
   """Reads the newest step as a map from leaf names to arrays.
 
-  Raises:
-    FileNotFoundError: if there is no step.
-    ValueError: if it cannot be read; it is left as it is.
+  FileNotFoundError if there is none, ValueError if it cannot be read.
   """
   step = latest_step(directory)
   if step is None:
     raise FileNotFoundError(
         f'no checkpoint in {directory}; has the training run that should have '
         'written it finished an epoch?')
-  with ocp.CheckpointManager(_absolute(directory)) as manager:
+  with _manager(directory) as manager:
     try:
       return manager.restore(step, args=ocp.args.StandardRestore())
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -104,97 +121,109 @@ def read(directory: str | pathlib.Path) -> dict[str, np.ndarray]:
       ) from error
 
 
-def restore(directory: str | pathlib.Path, template: Any) -> Any:
+def restore(directory: _Path, template: Any) -> Any:
   """Reads the newest step into a tree of the template's structure.
 
-  Raises:
-    FileNotFoundError: if there is no step.
-    ValueError: if it cannot be read, or is the checkpoint of another model:
-      the message names the first leaf that does not fit.
+  Raises what `read` does, or ValueError naming the first leaf that differs.
   """
-  arrays = read(directory)
-  names = coverage.named_leaves(template)
-  coverage.check_leaves(arrays, names, f'checkpoint {directory}')
-  return jax.tree.unflatten(jax.tree.structure(template),
-                            [jax.numpy.asarray(arrays[name]) for name in names])
+  arrays, names = read(directory), named_leaves(template)
+  check_leaves(arrays, names, f'checkpoint {directory}')
+  leaves = [jnp.asarray(arrays[name]) for name in names]
+  return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def save_model(directory: str | pathlib.Path, params: Params,
-               config: Config) -> None:
-  """Writes parameters and Config so that `load_model` needs nothing else.
+def save_model(directory: _Path, model: Model) -> None:
+  """Writes a model so that `load_model` needs nothing but the directory.
 
-  Raises:
-    FileExistsError: if the directory holds a model.
+  FileExistsError if that holds a model, ValueError if it could not be loaded.
   """
-  save(directory, 0, params)
-  path = pathlib.Path(directory) / _CONFIG
-  path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + '\n',
-                  encoding='utf-8')
+  neuron_types = {
+      f'layers[{index}].{site}': type(neuron).__name__
+      for index, layer in enumerate(model.layers)
+      for site, neuron in layer.neurons._asdict().items()
+      if neuron is not None
+  }
+  if model.encoder.neuron is not None:
+    neuron_types['encoder'] = type(model.encoder.neuron).__name__
+  arrays, config = named_leaves(model), dataclasses.asdict(model.config)
+  unflatten(arrays, model.config, neuron_types, 'save_model: model')
+  save(directory, 0, model)
+  fields = {'format': _FORMAT, 'config': config, 'neurons': neuron_types}
+  text = json.dumps(fields, indent=2) + '\n'
+  (pathlib.Path(directory) / _FILE).write_text(text, encoding='utf-8')
 
 
-def load_model(directory: str | pathlib.Path) -> tuple[Params, Config]:
+def load_model(directory: _Path) -> Model:
   """Reads what `save_model` wrote.
 
-  Returns:
-    (params, config), ready for `apply`.
+  FileNotFoundError if there is no model, ValueError if a file is corrupt.
 
-  Raises:
-    FileNotFoundError: if the directory holds no model.
-    ValueError: if a file is corrupt or does not describe a model.
+  Example:
+    model = slstm.load_model('results/models/har/model')
   """
-  path = pathlib.Path(directory) / _CONFIG
+  path = pathlib.Path(directory) / _FILE
   if not path.is_file():
     raise FileNotFoundError(f'no model in {directory}: {path.name} is missing.')
   try:
     fields = json.loads(path.read_text(encoding='utf-8'))
-    config = Config(**{**fields, 'pooling': tuple(fields['pooling'])})
-  except (ValueError, TypeError, KeyError) as error:
-    raise ValueError(f'{path} does not hold a model Config: {error}') from error
-  return unflatten(read(directory), str(directory)), config
+    if fields.get('format') != _FORMAT:
+      raise ValueError(
+          f'its format is {fields.get("format", 1)}; expected {_FORMAT}. '
+          'An earlier slstm (format 1) wrote the Config alone; it belongs '
+          'under "config", next to "format": 2 and the type of each neuron, '
+          'such as "neurons": {"layers[0].o": "LIF"}')
+    options = fields['config']
+    config = Config(**{**options, 'pooling': tuple(options['pooling'])})
+    names = dict(fields['neurons'])
+  except (ValueError, TypeError, KeyError, AttributeError) as error:
+    raise ValueError(f'{path} does not describe a model: {error!r}.') from error
+  return unflatten(read(directory), config, names, str(directory))
 
 
-def unflatten(arrays: Mapping[str, Any], source: str) -> Params:
-  """Builds Params from a map of leaf names to arrays.
-
-  Args:
-    arrays: e.g. {'encoder.mean': ..., 'layers[0].w.i': ...}.
-    source: where they come from, for messages.
+def unflatten(arrays: Mapping[str, Any], config: Config,
+              neuron_types: Mapping[str, str], source: str) -> Model:
+  """Builds a Model of arrays by name and, as in model.json, its neurons.
 
   Raises:
-    ValueError: for a name that no model has, or one that is missing.
+    ValueError: naming the source and the leaf that is missing, not expected or
+      of a shape that does not fit, or the neuron that is not known.
   """
-  nested: dict[str, Any] = {}
-  for name, array in arrays.items():
-    *parents, last = re.sub(r'\[(\d+)\]', r'.\1', name).split('.')
-    node = nested
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[last] = jax.numpy.asarray(array)
-  layers = nested.pop('layers', {})
-  if not layers or sorted(layers) != sorted(map(str, range(len(layers)))):
-    raise ValueError(
-        f'{source}: layers are {sorted(layers)}; expected 0, 1, ..')
-  built = tuple(
-      _build(Layer, layers[str(index)], f'{source}: layers[{index}]')
-      for index in range(len(layers)))
-  return _build(Params, {**nested, 'layers': built}, source)
+  rest = {name: jnp.asarray(leaf) for name, leaf in arrays.items()}
+  types_left = dict(neuron_types)
+  another = 'Is this the checkpoint of another model?'
+
+  def build(kind: Any, where: str) -> Any:
+    fields = {field: f'{where}.{field}' for field in kind._fields}
+    for field, name in fields.items():
+      if name not in rest and field not in kind._field_defaults:
+        raise ValueError(f'leaf {name} is missing. {another}')
+    return kind(*(rest.pop(name, None) for name in fields.values()))
+
+  def neuron(key: str, where: str) -> Any:
+    name = types_left.pop(key, None)
+    return name and build(neurons.by_name(name), where)
+
+  def layer(prefix: str) -> Layer:
+    w, u, b = (build(Gates, f'{prefix}.{name}') for name in 'wub')
+    sites = (neuron(f'{prefix}.{s}', f'{prefix}.neurons.{s}') for s in SITES)
+    return Layer(w, u, b, Sites(*sites))
+
+  count = len({name.split('.')[0] for name in rest if name[:6] == 'layers'})
+  try:
+    encoder = build(Encoder, 'encoder')
+    encoder = encoder._replace(neuron=neuron('encoder', 'encoder.neuron'))
+    model = Model(encoder, tuple(layer(f'layers[{k}]') for k in range(count)),
+                  build(Readout, 'readout'), config)
+    for name in (*rest, *types_left):
+      raise ValueError(f'leaf {name} is not expected. {another}')
+    model_lib.check_model(model)
+  except ValueError as error:
+    raise ValueError(f'{source}: {error}') from error
+  return model
 
 
-def _build(kind: Any, fields: Mapping[str, Any], where: str) -> Any:
-  """Builds a NamedTuple, and those inside it, from nested maps."""
-  required = set(kind._fields) - set(kind._field_defaults)
-  unknown = sorted(set(fields) - set(kind._fields))
-  missing = sorted(required - set(fields))
-  if unknown or missing:
-    raise ValueError(f'{where}: unknown leaves {unknown}, missing leaves '
-                     f'{missing}. Is this the checkpoint of another model?')
-  children = _CHILDREN.get(kind, {})
-  return kind(
-      **{
-          name: (_build(children[name], value, f'{where}.{name}') if name in
-                 children else value) for name, value in fields.items()
-      })
-
-
-def _absolute(directory: str | pathlib.Path) -> pathlib.Path:
-  return pathlib.Path(directory).absolute()
+def _manager(directory: _Path, **options: int) -> ocp.CheckpointManager:
+  settings = ocp.CheckpointManagerOptions(enable_async_checkpointing=False,
+                                          **options)
+  path = pathlib.Path(directory).absolute()
+  return ocp.CheckpointManager(path, options=settings)

@@ -1,31 +1,27 @@
 """Conversion of a source LSTM into a spiking one: a pytree transform.
 
-  convert(ANN params, calibration, config) -> SNN params
-
-Weights stay as they are; every chosen site receives neurons, fitted to the
-distribution of its drive (`slstm.rules`). Which leaves the result has depends
-on the config and on the shapes, not on the data.
+Weights stay as they are. Every chosen site receives neurons, fitted to the
+distribution of its drive (`slstm.fitting`).
 
 Source: after Datta et al., "Towards Energy-Efficient, Low-Latency and Accurate
 Spiking LSTMs", arXiv 2210.12613 (2022).
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from slstm import activations
-from slstm import coverage
-from slstm import fit_if
-from slstm import rules
-from slstm import surrogate as surrogate_lib
+from slstm import checkpoint
+from slstm import fitting
+from slstm import model as model_lib
+from slstm import neurons
 from slstm import types
 from slstm.calibrate import Calibration
-from slstm.calibrate import Histogram
-from slstm.types import Config, Gates, Layer, Neuron, Params, Readout, Sites
+from slstm.types import Config, Model, Sites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,27 +31,18 @@ class ConversionConfig:
   Attributes:
     sites: which of types.SITES become spiking. Only with 'h', or with 'o' and
       'c', are all operands of the recurrent product spikes.
-    num_steps: T.
-    neuron: 'lif', or 'if' (no leak, v_th = amplitude = 1).
-    shift: v_0 of the 'if': 'none', the 'uniform' rule, or fitted to 'data'. The
-      'lif' always fits its own. 'none' shows what the shift of i, f and o is
-      worth; the shift of a ternary neuron is its fire level, which stays.
-    coupling: 'step', 'shared' or 'rate', see `types.Config`.
-    granularity: one neuron for a 'layer' (scalar leaves), or one a 'unit'.
-    encoding: of the input, 'direct' or 'spiking' (see `slstm.encoders`); the
-      neurons of the latter are fitted to the identity.
-    encoder_steps: of a spiking encoder, see `types.Config`.
-    surrogate: gradient of a spike, a key of `surrogate.SURROGATES`.
-    width: width of that gradient in units of the threshold, > 0.
+    fit: makes the neurons of a site, such as those of `fitting.FITS`.
+    encoder_fit: makes those of the input; None leaves the encoder as it is.
+    granularity: one neuron per 'layer' (scalar leaves), or one per 'unit'.
+    num_steps, encoder_steps, coupling, surrogate, width: see `types.Config`.
   """
   sites: tuple[str, ...] = ('o', 'c')
   num_steps: int = 2
-  neuron: str = 'lif'
-  shift: str = 'uniform'
+  fit: fitting.Fit = fitting.lif
+  encoder_fit: fitting.Fit | None = None
+  encoder_steps: int = 0
   coupling: str = 'step'
   granularity: str = 'layer'
-  encoding: str = 'direct'
-  encoder_steps: int = 0
   surrogate: str = 'triangle'
   width: float = 1.0
 
@@ -64,142 +51,91 @@ class ConversionConfig:
         len(set(self.sites)) != len(self.sites)):
       raise ValueError(f'ConversionConfig.sites is {self.sites!r}; expected a '
                        'tuple of at least one site, none twice.')
-    for name, value, choices in (
-        *(('sites', site, types.SITES) for site in self.sites),
-        ('neuron', self.neuron, ('lif', 'if')),
-        ('shift', self.shift, ('none', 'uniform', 'data')),
-        ('granularity', self.granularity, ('layer', 'unit')),
-        ('encoding', self.encoding, ('direct', 'spiking')),
-        ('surrogate', self.surrogate, tuple(surrogate_lib.SURROGATES)),
-    ):
-      types.check_choice(f'ConversionConfig.{name}', value, choices)
+    for site in self.sites:
+      types.check_choice('ConversionConfig.sites', site, types.SITES)
+    types.check_choice('ConversionConfig.granularity', self.granularity,
+                       ('layer', 'unit'))
+    types.check_choice('ConversionConfig.surrogate', self.surrogate,
+                       tuple(neurons.SURROGATES))
+    for fit in (self.fit, self.encoder_fit or self.fit):
+      if not callable(fit):
+        raise ValueError(f'ConversionConfig: a fit is {fit!r}; expected a '
+                         'function, such as one of `fitting.FITS`.')
     self.apply_to(Config())
 
   def apply_to(self, config: Config) -> Config:
     """The config of the SNN made from a source network's."""
-    return dataclasses.replace(config,
-                               num_steps=self.num_steps,
-                               coupling=self.coupling,
-                               encoder_steps=self.encoder_steps,
-                               surrogate=self.surrogate,
-                               width=self.width)
+    names = ('num_steps', 'coupling', 'encoder_steps', 'surrogate', 'width')
+    return dataclasses.replace(config, **{k: getattr(self, k) for k in names})
 
 
 class Conversion(NamedTuple):
-  """A spiking network, and what was fitted.
-
-  Attributes:
-    params: the SNN.
-    config: its config.
-    report: for each layer the SiteReport of each converted site.
-    encoder_report: that of the encoder, if this conversion gave it neurons.
-  """
-  params: Params
-  config: Config
-  report: tuple[Sites, ...]
-  encoder_report: rules.SiteReport | None = None
+  """A spiking network, and what was fitted."""
+  model: Model
+  report: tuple[Sites, ...]  # for each layer the SiteReport of converted sites
+  encoder_report: fitting.SiteReport | None  # if it was given neurons here
 
 
-def convert(params: Params, calibration: Calibration,
-            config: ConversionConfig) -> Conversion:
-  """Puts spiking neurons into a source network.
+def convert(
+    model: Model,
+    calibration: Calibration,
+    config: ConversionConfig = ConversionConfig()
+) -> Conversion:
+  """Puts spiking neurons into a source network, and changes nothing else.
 
   Args:
-    params: the ANN that the calibration was made with.
+    model: the ANN that the calibration was made with; its encoder may spike.
     calibration: distribution of its drives, from `calibrate`.
-    config: what to convert, and how.
-
-  Returns:
-    A Conversion; all leaves of its params but the neurons are the source's own.
+    config: which sites to convert, and how.
 
   Raises:
-    ValueError: naming the leaf, if params do not fit the calibration, already
-      have neurons, or have a value that is not finite; for encoder_steps
-      without a spiking encoder.
+    ValueError: if the model does not fit the calibration or is not finite; for
+      encoder_steps of an analog input; if a fit makes no neuron of this layer.
+
+  Example:
+    snn = slstm.convert(model, slstm.calibrate(model, x_train[:512])).model
   """
-  source = params
-  if config.encoding == 'direct':  # an encoder that spikes already may stay
-    source = params._replace(encoder=params.encoder._replace(neuron=None))
-    if config.encoder_steps and params.encoder.neuron is None:
-      raise ValueError('convert: encoder_steps is '
-                       f'{config.encoder_steps}, but the input stays analog; '
-                       "expected encoding='spiking', or 0 steps.")
-  coverage.check_leaves(source, _template(params, calibration),
-                        'convert: params against the calibration')
+  source, steps, encoder = model, config.encoder_steps, model.encoder
+  if model.config != calibration.source.config:
+    raise ValueError(f'convert: model has {model.config}, the calibration '
+                     f'{calibration.source.config}; expected the same.')
+  if config.encoder_fit is None:  # an encoder that spikes already may stay
+    if steps and encoder.neuron is None:
+      raise ValueError(f'convert: encoder_steps is {steps}, but the input '
+                       'stays analog; expected an encoder_fit, or 0 steps.')
+    source = dataclasses.replace(model, encoder=encoder._replace(neuron=None))
+  checkpoint.check_leaves(source, calibration.source,
+                          'convert: model against the calibration')
+  snn_config = config.apply_to(model.config)
+  centres = jnp.asarray(calibration.centres)
+  by_layer = config.granularity == 'layer'
+
+  def fitted(fit, histogram, target, num_steps, signed):
+    """(neuron of leaves [] or [H], its report)."""
+    problem = fitting.Problem(calibration.centres,
+                              np.asarray(target, np.float64), num_steps, signed)
+    counts = [c.sum(0, keepdims=True) if by_layer else c for c in histogram]
+    halves = [c / c.sum(1, keepdims=True) for c in counts]
+    neuron, report = fit(problem, *halves)
+    neurons.kind_of(neuron)  # refuses what is no neuron
+    leaf = jnp.squeeze if by_layer else jnp.asarray
+    return jax.tree.map(leaf, neuron), report
+
   layers, reports = [], []
-  for layer, histograms in zip(params.layers, calibration.layers):
-    made = {
-        site:
-            _convert_site(site, getattr(histograms, site), calibration, config)
-        for site in config.sites
-    }
-    layers.append(
-        layer._replace(neurons=Sites(**{
-            k: v[0] for k, v in made.items()
-        })))
-    reports.append(Sites(**{k: v[1] for k, v in made.items()}))
-  encoder, encoder_report = params.encoder, None
-  if config.encoding == 'spiking':
-    steps = config.apply_to(calibration.config).input_steps
-    neuron, encoder_report = _fit(calibration.centres, True, calibration.input,
-                                  calibration,
-                                  dataclasses.replace(config, num_steps=steps))
+  for layer, histograms in zip(model.layers, calibration.layers):
+    made, report = {}, {}
+    for site in config.sites:
+      target = jnp.clip(activations.squash(site, centres, model.config), -1, 1)
+      signed = site in types.SIGNED_SITES
+      made[site], report[site] = fitted(config.fit, getattr(histograms, site),
+                                        target, config.num_steps, signed)
+    layers.append(layer._replace(neurons=Sites(**made)))
+    reports.append(Sites(**report))
+  encoder_report = None
+  if config.encoder_fit is not None:
+    neuron, encoder_report = fitted(config.encoder_fit, calibration.input,
+                                    centres, snn_config.input_steps, True)
     encoder = encoder._replace(neuron=neuron)
-  return Conversion(params._replace(encoder=encoder, layers=tuple(layers)),
-                    config.apply_to(calibration.config), tuple(reports),
-                    encoder_report)
-
-
-def _template(params: Params, calibration: Calibration) -> Params:
-  """The shapes that a source network of this calibration has."""
-
-  def leaf(*shape: int) -> Any:
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-  def four(*shape: int) -> Gates:
-    return Gates(*[leaf(*shape)] * 4)
-
-  features = calibration.input.fit.shape[:1]
-  layers, fan_in = [], features[0]
-  for histograms in calibration.layers:
-    hidden = histograms.c.fit.shape[0]
-    layers.append(
-        Layer(four(fan_in, hidden), four(hidden, hidden), four(hidden)))
-    fan_in = hidden
-  classes = np.shape(params.readout.b)
-  pooled = len(calibration.config.pooling) * fan_in
-  return Params(types.Encoder(leaf(*features), leaf(*features)), tuple(layers),
-                Readout(leaf(pooled, *classes), leaf(*classes)))
-
-
-def _convert_site(site: str, histogram: Histogram, calibration: Calibration,
-                  config: ConversionConfig) -> tuple[Neuron, rules.SiteReport]:
-  """The neurons of one site, which follow its activation."""
-  target = activations.squash(site, jnp.asarray(calibration.centres),
-                              calibration.config)
-  if site == 'h':
-    target = jnp.clip(target, -1.0, 1.0)
-  return _fit(target, site in types.SIGNED_SITES, histogram, calibration,
-              config)
-
-
-def _fit(target: Any, signed: bool, histogram: Histogram,
-         calibration: Calibration,
-         config: ConversionConfig) -> tuple[Neuron, rules.SiteReport]:
-  """Fits all rules to one histogram a unit, and chooses."""
-  problem = fit_if.Problem(calibration.centres, np.asarray(target, np.float64),
-                           config.num_steps, signed)
-  p_fit, p_held_out = (
-      _weights(counts, config.granularity) for counts in histogram)
-  neuron, report = rules.fit_site(problem, p_fit, p_held_out, config.neuron,
-                                  config.shift)
-  shape = () if config.granularity == 'layer' else (-1,)
-  return jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(shape),
-                      neuron), report
-
-
-def _weights(counts: np.ndarray, granularity: str) -> np.ndarray:
-  """Counts [H, bins] as weights that sum to 1 in each row, [U, bins]."""
-  if granularity == 'layer':
-    counts = counts.sum(0, keepdims=True)
-  return counts / counts.sum(1, keepdims=True)
+  snn = Model(encoder, tuple(layers), model.readout, snn_config)
+  model_lib.check_model(snn)
+  return Conversion(snn, tuple(reports), encoder_report)

@@ -1,93 +1,73 @@
-"""Source networks that were trained elsewhere, as slstm parameters.
-
-flax.linen names the matrices of an LSTM `i` + gate for the input and `h` +
-gate for the recurrence, and keeps the bias with the latter. Its LSTM is the
-'standard' family: run it with Config(family='standard').
-"""
+"""Source networks that were trained elsewhere, as a Model."""
 
 from typing import Any, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from slstm import coverage
-from slstm import encoders
-from slstm.types import Encoder, Gates, Layer, Params, Readout
-
-_GATES = Gates._fields
+from slstm import checkpoint
+from slstm import model as model_lib
+from slstm.types import Config, Encoder, Gates, Layer, Model, Readout
 
 
 def layer_from_linen(cell: Mapping[str, Any]) -> Layer:
   """Makes a Layer of the parameters of one flax.linen LSTM cell.
 
-  Args:
-    cell: parameters of `linen.OptimizedLSTMCell` or `linen.LSTMCell`: 'ii',
-      'if', 'ig', 'io' with a kernel [D, H], and 'hi', 'hf', 'hg', 'ho' with a
-      kernel [H, H] and a bias [H].
-
-  Returns:
-    A Layer without neurons.
-
-  Raises:
-    ValueError: naming the leaf, where one is missing, not expected, of another
-      shape, or not finite.
+  `linen.OptimizedLSTMCell` and `linen.LSTMCell` have 'ii', 'if', 'ig', 'io'
+  with a kernel [D, H], and 'hi', 'hf', 'hg', 'ho' with a kernel [H, H] and a
+  bias [H].
   """
   try:
     features, hidden = np.shape(cell['ii']['kernel'])
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-        "layer_from_linen: cell['ii']['kernel'] of shape [D, H] is "
-        'missing. Are these the parameters of one LSTM cell, such '
-        "as variables['params']['cell'] of a linen.RNN?") from error
-  template: dict[str, Any] = {
-      'i' + gate: {
-          'kernel': np.zeros((features, hidden), np.float32)
-      } for gate in _GATES
-  }
-  template |= {
-      'h' + gate: {
-          'kernel': np.zeros((hidden, hidden), np.float32),
-          'bias': np.zeros((hidden,), np.float32)
-      } for gate in _GATES
-  }
-  coverage.check_leaves(dict(cell), template, 'layer_from_linen')
+        "layer_from_linen: cell['ii']['kernel'] of shape [D, H] is missing. "
+        'Are these the parameters of one LSTM cell, such as '
+        "variables['params']['cell'] of a linen.RNN?") from error
+  from_x: dict[str, Any] = {'kernel': np.zeros((features, hidden))}
+  from_h = {'kernel': np.zeros((hidden, hidden)), 'bias': np.zeros(hidden)}
+  template = {'i' + gate: from_x for gate in Gates._fields}
+  template |= {'h' + gate: from_h for gate in Gates._fields}
+  checkpoint.check_leaves(dict(cell), template, 'layer_from_linen')
   pick = lambda letter, kind: Gates(*(jnp.asarray(cell[letter + gate][kind])
-                                      for gate in _GATES))
+                                      for gate in Gates._fields))
   return Layer(pick('i', 'kernel'), pick('h', 'kernel'), pick('h', 'bias'))
 
 
 def from_linen(cells: Sequence[Mapping[str, Any]],
                dense: Mapping[str, Any],
-               encoder: Encoder | None = None) -> Params:
-  """Makes Params of flax.linen LSTM cells and a linen.Dense read-out.
+               *,
+               pooling: tuple[str, ...] = ('last',),
+               encoder: Encoder | None = None) -> Model:
+  """Makes a 'standard' ANN of flax.linen LSTM cells and a linen.Dense read-out.
 
   Args:
     cells: parameters of the cells, first layer to last.
     dense: 'kernel' [P H, K] and 'bias' [K].
+    pooling: what the read-out sees, see `Config.pooling`.
     encoder: input statistics; by default the input is taken as it is.
 
-  Returns:
-    Params of an ANN.
-
   Raises:
-    ValueError: naming what does not fit.
+    ValueError: naming the leaf that is missing, not expected, of another shape
+      or not finite.
+
+  Example:
+    model = slstm.from_linen([params['cell']], params['Dense_0'])
   """
   layers = tuple(layer_from_linen(cell) for cell in cells)
   if not layers:
     raise ValueError('from_linen: no cells; expected at least one.')
-  for below, (index, layer) in zip(layers, enumerate(layers[1:], 1)):
-    given, expected = layer.w.i.shape[0], below.u.i.shape[0]
-    if given != expected:
-      raise ValueError(f'from_linen: cell {index} takes {given} features; '
-                       f'expected {expected}, the units of the cell below.')
-  hidden = layers[-1].u.i.shape[0]
-  rows, classes = (*np.shape(dense.get('kernel', 0)), 0, 0)[:2]
-  pools = max(1, round(rows / hidden))
-  template = {
-      'kernel': np.zeros((pools * hidden, classes), np.float32),
-      'bias': np.zeros((classes,), np.float32)
-  }
-  coverage.check_leaves(dict(dense), template, 'from_linen: dense')
-  return Params(
-      encoder or encoders.identity(layers[0].w.i.shape[0]), layers,
-      Readout(jnp.asarray(dense['kernel']), jnp.asarray(dense['bias'])))
+  classes = np.shape(dense.get('kernel', 0))[-1:]
+  rows = len(pooling) * layers[-1].num_units
+  template = {'kernel': np.zeros((rows, *classes)), 'bias': np.zeros(classes)}
+  checkpoint.check_leaves(dict(dense), template, 'from_linen: dense')
+  features = layers[0].w.i.shape[0]
+  encoder = encoder or Encoder(jnp.zeros(features), jnp.ones(features))
+  readout = Readout(jnp.asarray(dense['kernel']), jnp.asarray(dense['bias']))
+  config = Config(family='standard', pooling=pooling)
+  model = Model(encoder, layers, readout, config)
+  try:
+    model_lib.check_model(model)
+  except ValueError as error:
+    raise ValueError(f'from_linen: {error}') from error
+  return model

@@ -1,19 +1,45 @@
-"""A sequence classifier: encoder, stacked LSTM layers, linear read-out.
+"""The whole network: encoder, stacked LSTM layers, linear read-out.
+
+Encoding standardises first, d = (x - mean) / std. Direct encoding presents d at
+every time step, so W d is computed once per element, and at inference mean and
+std fold into W and b of the first layer. Spiking encoding runs one ternary
+neuron per feature under the drive d, whose threshold takes std in, so that the
+first product only accumulates (goes beyond Datta et al. 2022):
+
+  encoder_steps = 0      step t of the layers sees amplitude s_t, one spike at
+                         most, t = 1..T
+  encoder_steps = S > 0  all T steps see the mean output of S steps, which is
+                         accumulated spike by spike, once per element
+
+With coupling 'shared' all steps see the mean in any case.
 
 The read-out is a linear layer on the mean over t of the last layer's output,
 pooled over n as `Config.pooling` says; it has no spikes.
 """
 
+import dataclasses
+import math
 from typing import Any, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from slstm import activations
-from slstm import encoders
-from slstm import executor as executor_lib
-from slstm.types import (Array, CellState, Config, Encoder, Gates, Layer,
-                         Params, Readout)
+from slstm import cells
+from slstm import neurons
+from slstm import scan
+from slstm import types
+from slstm import wavefront
+from slstm.types import (Array, Config, Encoder, Gates, Layer, Model, Readout,
+                         State)
+
+EXECUTORS: dict[str, scan.Executor] = {
+    'sequential': scan.sequential,
+    'stacked': scan.stacked,
+    'lean': scan.lean,
+    'wavefront': wavefront.wavefront,
+}
+# Those that differ without a gradient.
+FORWARD = ('sequential', 'stacked', 'wavefront')
 
 _POOLS = {
     'last': lambda h: h[-1],
@@ -22,141 +48,267 @@ _POOLS = {
 }
 
 
-class Output(NamedTuple):
+class Encoded(NamedTuple):
+  """What the encoder made of an input, time-major.
+
+  Attributes:
+    drive: standardised input, [N, B, D].
+    values: what the first layer sees, [N, B, D] or, if that differs from step
+      to step, [N, T, B, D].
+    spikes: output of the input neuron in each step, [N, S, B, D], if any.
+  """
+  drive: Array
+  values: Array
+  spikes: Array | None
+
+
+class Forward(NamedTuple):
   """What a forward pass returns.
 
   Attributes:
-    logits: [B, K].
-    pooled: input of the read-out, [B, P H].
-    state: final state of each layer, h and c, see `executor.Run`.
+    outputs, pooled: [B, K], such as logits; input of the read-out, [B, P H].
+    state: hand it back to `apply` to continue the sequence.
+    encoded: what the first layer saw.
     observed: for each layer what the observer made of its records, [N, T, ...].
   """
-  logits: Array
+  outputs: Array
   pooled: Array
-  state: tuple[CellState, ...]
+  state: State
+  encoded: Encoded
   observed: tuple[Any, ...]
 
 
+def standardising(x: Array, *, shared_scale: bool = False) -> Encoder:
+  """A direct encoder with the statistics of training data.
+
+  Args:
+    x: training inputs, [..., D]; a feature that never changes keeps std 1.
+    shared_scale: divide all features by one std, the root mean square of
+      theirs. It is for features of one kind, such as pixels, of which some
+      hardly ever change and would be blown up where they do.
+  """
+  axes = tuple(range(x.ndim - 1))
+  mean = jnp.mean(x, axes, dtype=jnp.float32)
+  std = jnp.std(x.astype(jnp.float32), axes)
+  changes = std > 1e-6 * jnp.abs(mean)  # more than rounding of the mean
+  if shared_scale:
+    std = jnp.full_like(std, jnp.sqrt(jnp.mean(jnp.square(std))))
+    changes = changes.any()
+  return Encoder(mean, jnp.where(changes, std, 1.0))
+
+
 def init(key: Array,
+         *,
          num_features: int,
          hidden_sizes: Sequence[int],
-         num_classes: int,
-         config: Config,
-         encoder: Encoder | None = None,
-         memory: float = 0.0) -> Params:
+         num_outputs: int,
+         config: Config = Config(),
+         encoder: Encoder | None = None) -> Model:
   """Draws the parameters of a source network.
 
   W and the read-out are Glorot-uniform, U is orthogonal, b is 0 except for the
-  forget gate, where it is 1 (Jozefowicz et al. 2015). For long sequences,
-  `memory` gives unit k a time constant tau_k, uniform in 2..memory:
-
-    sigma(b_f) = 1 - 1 / tau,  sigma(b_i) = 1 / tau
-
-  (chrono initialisation, Tallec & Ollivier, "Can recurrent neural networks warp
-  time?", ICLR 2018, eq. 16, here for any sigma).
+  forget gate, where it is 1 (Jozefowicz et al. 2015).
 
   Args:
     key: PRNG key.
-    num_features: D.
+    num_features, num_outputs: D and K.
     hidden_sizes: H of each layer, first to last.
-    num_classes: K.
-    config: pooling decides the width of the read-out.
+    config: static choices; pooling decides the width of the read-out.
     encoder: input statistics; by default the input is taken as it is.
-    memory: longest time constant in elements, about N; 0 for the biases above.
 
-  Returns:
-    Params without neurons: an ANN.
-
-  Raises:
-    ValueError: for a size below 1, or a memory that is neither 0 nor > 2.
+  Example:
+    model = slstm.init(jax.random.key(0), num_features=9, hidden_sizes=(128,),
+                       num_outputs=6, encoder=slstm.standardising(x_train))
   """
-  sizes = (num_features, *hidden_sizes, num_classes)
+  sizes = (num_features, *hidden_sizes, num_outputs)
   if not hidden_sizes or min(sizes) < 1:
-    raise ValueError(
-        f'init: sizes D, H.., K are {sizes}; expected at least one '
-        'layer and every size >= 1.')
-  if encoder and encoder.mean.shape != (num_features,):
-    raise ValueError(f'init: the encoder has mean of shape '
-                     f'{encoder.mean.shape} for {num_features} features; make '
-                     'it of the same training data.')
-  if memory and not 2 < memory < float('inf'):
-    raise ValueError(
-        f'init: memory is {memory}; expected 0, or a finite number '
-        'of elements > 2.')
+    raise ValueError(f'init: sizes D, H.., K are {sizes}; expected at least '
+                     'one layer and every size >= 1.')
+  if encoder is None:
+    encoder = Encoder(jnp.zeros((num_features,)), jnp.ones((num_features,)))
+  hint = 'Make the encoder of the same training data.'
+  types.check_shape('init: encoder.mean', encoder.mean, 'D', hint, D=sizes[0])
   readout_key, *layer_keys = jax.random.split(key, len(hidden_sizes) + 1)
-  layers = tuple(
-      _init_layer(layer_key, fan_in, hidden, config, memory)
-      for layer_key, fan_in, hidden in zip(layer_keys, (
-          num_features, *hidden_sizes), hidden_sizes))
+  layers = tuple(map(_init_layer, layer_keys, sizes, hidden_sizes))
   pooled = len(config.pooling) * hidden_sizes[-1]
-  w = jax.nn.initializers.glorot_uniform()(readout_key, (pooled, num_classes))
-  return Params(encoder or encoders.identity(num_features), layers,
-                Readout(w, jnp.zeros((num_classes,))))
+  w = jax.nn.initializers.glorot_uniform()(readout_key, (pooled, num_outputs))
+  return Model(encoder, layers, Readout(w, jnp.zeros((num_outputs,))), config)
 
 
-def _init_layer(key: Array, fan_in: int, hidden: int, config: Config,
-                memory: float) -> Layer:
+def _init_layer(key: Array, fan_in: int, hidden: int) -> Layer:
   w_key, u_key = jax.random.split(key)
   glorot = jax.nn.initializers.glorot_uniform()
   orthogonal = jax.nn.initializers.orthogonal()
   zeros = jnp.zeros((hidden,))
-  biases = Gates(zeros, jnp.ones((hidden,)), zeros, zeros)
-  if memory:
-    rate = 1.0 / jax.random.uniform(
-        jax.random.fold_in(key, 0), (hidden,), minval=2.0, maxval=memory)
-    biases = biases._replace(f=activations.gate_drive(1.0 - rate, config),
-                             i=activations.gate_drive(rate, config))
-  return Layer(
-      w=Gates(
-          *(glorot(k, (fan_in, hidden)) for k in jax.random.split(w_key, 4))),
-      u=Gates(*(
-          orthogonal(k, (hidden, hidden)) for k in jax.random.split(u_key, 4))),
-      b=biases)
+  w = (glorot(k, (fan_in, hidden)) for k in jax.random.split(w_key, 4))
+  u = (orthogonal(k, (hidden, hidden)) for k in jax.random.split(u_key, 4))
+  return Layer(Gates(*w), Gates(*u), Gates(zeros, zeros + 1, zeros, zeros))
 
 
-def apply(params: Params,
+def apply(model: Model,
           x: Array,
-          config: Config,
-          executor: str = 'stacked',
-          observe: executor_lib.Observer | None = None,
-          state: Sequence[CellState] | None = None) -> Output:
-  """Classifies a batch of sequences.
+          *,
+          executor: scan.Executor = scan.stacked,
+          observe: scan.Observer | None = None,
+          state: State | None = None) -> Forward:
+  """Runs a batch of sequences.
 
   Args:
-    params: an ANN or SNN.
-    x: raw input, time-major, [N, B, D].
-    config: static choices; num_steps is T.
-    executor: a key of `executor.EXECUTORS`.
-    observe: see `executor.run`.
-    state: see `executor.run`.
-
-  Returns:
-    An Output.
+    model: an ANN or SNN.
+    x: raw input, [B, N, D]. If dtypes differ, all is computed in the widest.
+    executor: one of `EXECUTORS`; the result is the same. For `jax.jvp`, see
+      `slstm.scan`.
+    observe: function of a `Record`, whose outputs are stacked over n and t.
+    state: of an earlier call, to continue its sequences; by default the state
+      before the first element, h = c = 0.
 
   Raises:
-    ValueError: for shapes that do not fit the parameters.
+    ValueError: for shapes that do not fit the parameters, or an executor that
+      cannot run this model.
+
+  Example:
+    logits = slstm.apply(model, x, executor=slstm.wavefront).outputs
   """
-  encoded = encoders.encode(params.encoder, x, config)
-  result = executor_lib.run(params.layers, encoded, config, executor, observe,
-                            state)
-  h = jnp.mean(result.h, axis=1)
+  check_model(model)
+  features, config = model.num_features, model.config
+  types.check_shape('apply: x', x, 'B N D', 'It is batch-major.', D=features)
+  # A scan keeps the dtype of what it carries, so all share the widest.
+  dtype = jnp.result_type(*jax.tree.leaves((model, state)), x)
+  model, x = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (model, x))
+  start = _zero_state(model, len(x), dtype)
+  if state is not None:
+    _check_state(state, start)
+    start = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
+  encoded, encoder_state = _encode(model, jnp.swapaxes(x, 0, 1), start.encoder)
+  run = executor(model.layers, encoded.values, start.layers, config, observe or
+                 (lambda record: ()))
+  h = jnp.mean(run.h, axis=1)
   pooled = jnp.concatenate([_POOLS[name](h) for name in config.pooling], -1)
-  return Output(read_out(params.readout, pooled), pooled, result.state,
-                result.observed)
+  return Forward(read_out(model.readout, pooled), pooled,
+                 State(encoder_state, run.state), encoded, run.observed)
+
+
+def executors_for(model: Model) -> dict[str, scan.Executor]:
+  """The executors that can run a model, by name."""
+  found = dict(EXECUTORS)
+  if wavefront.obstacle(model.layers, model.config):
+    del found['wavefront']
+  return found
+
+
+def _zero_state(model: Model, batch: int, dtype: Any) -> State:
+  """The state before the first element."""
+  encoder, neuron = None, model.encoder.neuron
+  if neuron is not None and neurons.kind_of(neuron).carried:
+    encoder = neurons.initial_state(neuron, (batch, model.num_features))
+  slots = model.config.slots
+  return State(
+      encoder,
+      tuple(cells.zero_state(k, slots, batch, dtype) for k in model.layers))
+
+
+def _check_state(state: State, expected: State) -> None:
+  given, wanted = ({
+      jax.tree_util.keystr(path): leaf.shape
+      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+                   for tree in (state, expected))
+  for name in {**given, **wanted}:
+    if given.get(name) != wanted.get(name):
+      raise ValueError(
+          f'apply: state{name} has shape {given.get(name)}; expected '
+          f'{wanted.get(name)}. Is it of another model, batch, T or coupling?')
+
+
+def _encode(model: Model, x: Array, state: Any) -> tuple[Encoded, Any]:
+  """Encodes x [N, B, D]; returns it with the state of the input neuron."""
+  encoder, config = model.encoder, model.config
+  # The statistics are data: no gradient flows into them.
+  mean, std = jax.lax.stop_gradient((encoder.mean, encoder.std))
+  drive = (x - neurons.align(mean, x)) / neurons.align(std, x)
+  neuron = encoder.neuron
+  if neuron is None:
+    return Encoded(drive, drive, None), None
+  kind, fire = neurons.kind_of(neuron), neurons.firing(config)
+
+  def element(start: Any, d: Array) -> tuple[Any, Array]:
+    """All S steps of drives [..., D]."""
+    d = jnp.broadcast_to(d, (config.input_steps, *d.shape))
+    state, spikes = neurons.run(neuron, start, d, signed=True, fire=fire)
+    return state, kind.output(neuron, start, spikes)
+
+  if kind.carried:
+    state, outputs = jax.lax.scan(element, state, drive)
+  else:  # every element starts anew, so all of them are run at once
+    _, outputs = element(neurons.initial_state(neuron, drive.shape), drive)
+    outputs = jnp.moveaxis(outputs, 0, 1)
+  values = outputs
+  if config.coupling == 'shared' or config.encoder_steps:
+    values = jnp.mean(outputs, axis=1)
+  return Encoded(drive, values, outputs), state
 
 
 def read_out(readout: Readout, pooled: Array) -> Array:
-  """Logits [B, K] of pooled features [B, P H].
+  """Outputs [B, K] of pooled features [B, P H]."""
+  return pooled @ readout.w + readout.b.reshape(1, -1)
 
-  Raises:
-    ValueError: if the features are not those the read-out was made for.
+
+def check_model(model: Model) -> None:
+  """Raises ValueError, naming the leaf, if the shapes of a model do not fit."""
+  if not model.layers:
+    raise ValueError('check_model: no layers; expected at least one.')
+  encoder, readout = model.encoder, model.readout
+  types.check_shape('encoder.mean', encoder.mean, 'D')
+  features = model.num_features
+  types.check_shape('encoder.std', encoder.std, 'D', D=features)
+  if encoder.neuron is not None:
+    neurons.check_units(encoder.neuron, features)
+  for index, layer in enumerate(model.layers):
+    hidden = layer.num_units
+    for name, axes in (('w', 'D H'), ('u', 'H G'), ('b', 'H')):
+      for gate, leaf in getattr(layer, name)._asdict().items():
+        what = f'layers[{index}].{name}.{gate}'
+        types.check_shape(what, leaf, axes, D=features, H=hidden, G=hidden)
+    for site in layer.neurons.present:
+      neurons.check_units(getattr(layer.neurons, site), hidden)
+    features = hidden
+  pooled = len(model.config.pooling) * features
+  hint = 'Was the model made with another Config.pooling?'
+  types.check_shape('readout.w', readout.w, 'PH K', hint, PH=pooled)
+  types.check_shape('readout.b', readout.b, 'K', K=readout.w.shape[1])
+
+
+def stretch(model: Model, factor: float) -> Model:
+  r"""Multiplies the time constants of every unit of an LSTM by a factor.
+
+  A unit that forgets the share 1 - f in each element has the time constant
+  tau = 1 / (1 - f), and tau - 1 = f / (1 - f), the odds of f. In an LSTM with
+  sigmoid gates a bias moves the odds, whatever the input:
+
+    b_f <- b_f + log k      tau - 1 is multiplied by k
+    b_i <- b_i - log k      an element adds 1 / k of what it did, if i is small
+
+  so what took an element before takes about k. Training on longer sequences can
+  start from it: it is exact for no network, but near enough to learn from short
+  sequences what is expensive on long ones.
+
+  Args:
+    model: an ANN of sigmoid gates; all but the biases of i and f stays.
+    factor: k, > 0, such as the quotient of the lengths of the sequences.
+
+  Source: the argument of Tallec & Ollivier, "Can recurrent neural networks warp
+  time?", ICLR 2018, section 1, who choose initial biases by it.
   """
-  w, b = readout
-  if pooled.shape[-1] != w.shape[0]:
+  types.check_positive('stretch: factor', factor)
+  if model.config.family != 'standard' or model.is_spiking:
     raise ValueError(
-        f'read_out: weights of shape {w.shape} for {pooled.shape[-1]} pooled '
-        'features. Was the model made with another Config.pooling?')
-  if b.shape != w.shape[1:]:
-    raise ValueError(f'read_out: readout.b has shape {b.shape}; expected '
-                     f'{w.shape[1:]}, one value a class.')
-  return pooled @ w + b.reshape(1, -1)
+        f'stretch: the model is {"spiking" if model.is_spiking else "analog"} '
+        f'and its family is {model.config.family!r}; expected an LSTM of '
+        "family 'standard', for a bias moves the odds of sigmoid gates only.")
+  shift = jnp.asarray(math.log(factor), jnp.float32)
+
+  def stretched(layer: Layer) -> Layer:
+    b = layer.b._replace(f=layer.b.f + shift, i=layer.b.i - shift)
+    return layer._replace(b=b)
+
+  return dataclasses.replace(model, layers=tuple(map(stretched, model.layers)))

@@ -1,15 +1,16 @@
 """Training of ANN and SNN: one step, evaluation, and `fit`.
 
-SNN training moves weights, thresholds, leaks, shifts and amplitudes jointly by
-the surrogate gradient, in the unbounded coordinates of `slstm.optimiser`.
+SNN training moves weights and neurons jointly by the surrogate gradient, with
+AdamW, in the unbounded coordinates of `neurons.unconstrain`.
 
-`fit` is deterministic: the order of the examples and the dropout masks of an
-epoch depend on the seed and the epoch alone. Saving its `FitState` at the end
-of an epoch and continuing from it gives the parameters of an undisturbed run,
-bit by bit on one machine with the same number of devices, which share every
-batch (`slstm.parallel`).
+`fit` is deterministic: the order of the examples, augmentation and dropout
+depend on the seed, the epoch and the step alone. Continuing from a `FitState`
+gives the parameters of an undisturbed run, bit by bit on one machine with the
+same number of devices.
 """
 
+import collections
+import dataclasses
 import functools
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
@@ -18,282 +19,353 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from slstm import model
-from slstm import objective
+from slstm import checkpoint
+from slstm import model as model_lib
+from slstm import neurons
 from slstm import parallel
-from slstm.optimiser import constrain
-from slstm.optimiser import optimiser
-from slstm.optimiser import TrainConfig
-from slstm.optimiser import unconstrain
-from slstm.parallel import Placement
-from slstm.types import Array, Config, Params
+from slstm import scan
+from slstm import types
+from slstm.tasks import CLASSIFICATION
+from slstm.tasks import Task
+from slstm.types import Array, Model, Record
 
 Augment = Callable[[Array, Array], Array]
 
+# The keys of a training stem from this child of the seed's key, which nobody
+# gets by splitting that key, as `init` does: keys are split into a few.
+_STREAM = 0x7261696E
+# Steps that may be under way before the loss of the first of them is awaited.
+_LAG = 8
+
+# What of a TrainConfig a step computes with: traced, so that another value does
+# not compile it again. None is what is not used; warmup and total are in steps.
+Numbers = collections.namedtuple(
+    'Numbers',
+    'learning_rate neuron_rate weight_decay clip_norm label_smoothing average '
+    'dropout rate_penalty distillation warmup total')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """How to train; numbers outside their range are refused."""
+  epochs: int = 20
+  batch_size: int = 64  # the examples left over in an epoch are dropped
+  learning_rate: float = 3e-3  # peak rate of AdamW for weights
+  neuron_rate: float = 1.0  # factor on it for neurons; 0 trains weights only
+  warmup: float = 0.1  # fraction of all steps with a rising rate, then a cosine
+  weight_decay: float = 1e-3  # decoupled decay of the weight matrices
+  clip_norm: float = 1.0  # largest global norm of a gradient
+  label_smoothing: float = 0.1  # in [0, 1)
+  dropout: float = 0.0  # probability of dropping a pooled feature
+  rate_penalty: float = 0.0  # weight of the mean spike rate of h in the loss
+  distillation: float = 0.0  # share of the targets that a teacher gives
+  average: float = 0.99  # decay of the moving average that is kept; 0 for none
+  executor: scan.Executor = scan.stacked  # how a training step runs the layers
+  seed: int = 0  # of the order of examples, augmentation and dropout
+
+  def __post_init__(self):
+    for names, expected, fits in (
+        ('epochs batch_size', '>= 1', lambda v: v >= 1),
+        ('learning_rate clip_norm', 'a finite number > 0',
+         lambda v: 0 < v < float('inf')),
+        ('neuron_rate weight_decay rate_penalty', 'a finite number >= 0',
+         lambda v: 0 <= v < float('inf')),
+        ('distillation', 'a number in [0, 1]', lambda v: 0 <= v <= 1),
+        ('warmup label_smoothing dropout average', 'a number in [0, 1)',
+         lambda v: 0 <= v < 1)):  # yapf: disable
+      for name in names.split():
+        if not fits(value := getattr(self, name)):
+          what = f'TrainConfig.{name} is {value}'
+          raise ValueError(f'{what}; expected {expected}.')
+
+  def numbers(self, num_updates: int) -> Numbers:
+    """What a step of a training of so many steps computes with."""
+    return Numbers(self.learning_rate, self.neuron_rate, self.weight_decay,
+                   self.clip_norm, self.label_smoothing, self.average,
+                   self.dropout or None, self.rate_penalty or None,
+                   self.distillation or None,
+                   max(1, int(self.warmup * num_updates)), max(2, num_updates))
+
 
 class Data(NamedTuple):
-  """A labelled set: x [examples, N, D] float32 and y [examples] int32."""
+  """A set: x [examples, N, D] float32 and y [examples, ...], such as labels."""
   x: np.ndarray
   y: np.ndarray
 
 
-class Teacher(NamedTuple):
-  """A network whose probabilities are part of the targets (distillation).
-
-  Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network",
-  2015, at temperature 1.
-  """
-  params: Params
-  config: Config
+class Evaluation(NamedTuple):
+  """Means over a set: the metric of the task, and the loss."""
+  metric: float
+  loss: float
 
 
 class FitState(NamedTuple):
-  """All that `fit` needs to continue after an epoch.
-
-  Attributes:
-    raw: parameters in unbounded coordinates.
-    average: their moving average.
-    opt_state: state of the optimiser.
-    best: constrained parameters of the epoch with the best validation score.
-    best_accuracy: that score, in [0, 1]; -1 before the first epoch.
-    epoch: number of finished epochs.
-  """
-  raw: Params
-  average: Params
+  """All that `fit` needs to continue after an epoch."""
+  raw: Model  # parameters in unbounded coordinates
+  average: Model  # their moving average
   opt_state: Any
-  best: Params
-  best_accuracy: Array
-  epoch: Array
+  best: Model  # the one of the best validation metric so far
+  best_metric: Array  # 0 before the first epoch
+  epoch: Array  # number of finished epochs
+
+
+def rate(step: Array | int, numbers: Numbers) -> Array:
+  """Learning rate of a step, from 1: it rises linearly, a cosine follows."""
+  peak, done = numbers.learning_rate, step - 1
+  rising = peak - peak * (1 - done / numbers.warmup)
+  share = (done - numbers.warmup) / (numbers.total - numbers.warmup)
+  falling = peak * (0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(share, 1))))
+  return jnp.where(done < numbers.warmup, rising, falling)
+
+
+def optimiser(numbers: Numbers,
+              step: Array | int) -> optax.GradientTransformation:
+  """AdamW of a step, with clipping, and a rate for the neurons."""
+  decay = numbers.weight_decay
+  matrices = lambda tree: jax.tree.map(lambda leaf: leaf.ndim == 2, tree)
+  adamw = lambda top: optax.adamw(top, weight_decay=decay, mask=matrices)
+
+  def labels(raw: Model) -> Model:
+    mark = lambda neuron: jax.tree.map(lambda _: 'neuron', neuron)
+    tags = neurons.map_neurons(mark, jax.tree.map(lambda _: 'weight', raw))
+    fixed = tags.encoder._replace(mean='fixed', std='fixed')
+    return tags.replace(encoder=fixed)
+
+  peak = rate(step, numbers)
+  neuron = adamw(peak * numbers.neuron_rate)
+  each = {'weight': adamw(peak), 'neuron': neuron, 'fixed': optax.set_to_zero()}
+  clip = optax.clip_by_global_norm(numbers.clip_norm)
+  return optax.chain(clip, optax.partition(each, labels))
+
+
+def spike_rate(record: Record) -> Array:
+  """Mean |s| of the spikes of h; mean |h| where h is analog."""
+  spikes = record.spikes_of_h
+  return jnp.mean(jnp.abs(record.state.h if spikes is None else spikes))
+
+
+def loss(raw: Model, x: Array, targets: Array, mask: Array | None,
+         rate_penalty: Array | None, *, task: Task,
+         executor: scan.Executor) -> Array:
+  """Mean loss of a batch plus rate_penalty times the mean `spike_rate`.
+
+  `raw` has parameters in unbounded coordinates; x [B, N, D], targets [B, K];
+  the mask [B, P H] multiplies the pooled output, None is no dropout.
+  """
+  model = neurons.constrain(raw)
+  observe = None if rate_penalty is None else spike_rate
+  forward = model_lib.apply(model, x, executor=executor, observe=observe)
+  outputs = forward.outputs
+  if mask is not None:
+    outputs = model_lib.read_out(model.readout, forward.pooled * mask)
+  value = jnp.mean(task.loss(outputs, targets))
+  if rate_penalty is None:
+    return value
+  rates = jnp.stack([jnp.mean(rates) for rates in forward.observed])
+  return value + rate_penalty * jnp.mean(rates)
 
 
 @functools.partial(jax.jit,
-                   static_argnames=('config', 'train_config', 'num_updates',
-                                    'place', 'augment', 'teacher_config'),
+                   static_argnames=('task', 'executor', 'augment', 'place'),
                    donate_argnums=0)
-def train_step(moving: tuple[Params, Params, Any],
-               batch: tuple[Array, Array],
-               key: Array,
-               step: Array,
-               config: Config,
-               train_config: TrainConfig,
-               num_updates: int,
-               place: Placement = Placement(None),
-               augment: Augment | None = None,
-               teacher_params: Params | None = None,
-               teacher_config: Config | None = None) -> tuple[Any, Array]:
-  """One step of the optimiser and of the moving average.
+def train_step(
+    moving: tuple[Model, Model, Any],
+    batch: tuple[Array, Array],
+    key: Array,
+    step: Array,
+    numbers: Numbers,
+    teacher: Model | None = None,
+    *,
+    task: Task = CLASSIFICATION,
+    executor: scan.Executor = scan.stacked,
+    augment: Augment | None = None,
+    place: parallel.Placement = parallel.Placement()
+) -> tuple[Any, Array]:
+  """One step of the optimiser and of the moving average: (moving, loss).
 
   Args:
-    moving: (raw, average, opt_state); donated.
-    batch: x [N, B, D] and y [B].
-    key: PRNG key of augmentation and dropout.
-    step: number of this step, from 1.
-    config: the network.
-    train_config: how to train.
-    num_updates: of the whole training.
-    place: where the batch lies; with none, XLA partitions the gradient.
+    moving: (raw, average, opt_state) as in a `FitState`; donated.
+    batch: x [B, N, D] and y [B, ...].
+    key, step: PRNG key of all steps, and number of this one, from 1.
+    teacher: gives the share `numbers.distillation` of the targets. Source:
+      Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network",
+      2015, at temperature 1.
     augment: maps (key, x) to the x that is trained on.
-    teacher_params, teacher_config: of a Teacher, if there is one.
-
-  Returns:
-    (moving, loss).
-
-  Raises:
-    ValueError: if there is distillation without a teacher.
+    place: where the batch lies; with none, XLA partitions the gradient.
   """
+  if (teacher is None) != (numbers.distillation is None):
+    raise ValueError('train_step: distillation without a teacher, or a teacher '
+                     'without distillation; expected both or none.')
   (raw, average, opt_state), (x, y) = moving, batch
-  augment_key, dropout_key = jax.random.split(key)
+  augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
   if augment:
     x = augment(augment_key, x)
-  targets = objective.smoothed(y, raw.readout.b.shape[0],
-                               train_config.label_smoothing)
-  share = train_config.distillation
-  if share:
-    if teacher_params is None or teacher_config is None:
-      raise ValueError(f'train_step: distillation is {share} without a '
-                       'teacher; give both or none.')
-    taught = predict(teacher_params, x, teacher_config, train_config.executor)
-    targets = (1 - share) * targets + share * jax.nn.softmax(taught)
-  mask = objective.dropout_mask(dropout_key, raw, len(y), train_config.dropout)
-  loss = functools.partial(objective.loss,
-                           config=config,
-                           train_config=train_config)
-  # Of raw, x [N, B, D], targets [B, K], mask [B, P H].
-  descend = place.mean(jax.value_and_grad(loss), (None, 1, 0, 0))
-  value, gradient = descend(raw, x, targets, mask)
-  updates, opt_state = optimiser(train_config,
-                                 num_updates).update(gradient, opt_state, raw)
+  targets = task.targets(y, raw.num_outputs, numbers.label_smoothing)
+  if teacher is not None:
+    taught = task.link(predict(teacher, x, executor=executor))
+    share = numbers.distillation
+    targets = (1 - share) * targets + share * taught
+  mask = None
+  if numbers.dropout is not None:
+    keep, shape = 1 - numbers.dropout, (len(x), raw.readout.w.shape[0])
+    mask = jax.random.bernoulli(dropout_key, keep, shape) / keep
+  part = functools.partial(loss, task=task, executor=executor)
+  descend = place.mean(jax.value_and_grad(part), (None, 0, 0, 0, None))
+  value, gradient = descend(raw, x, targets, mask, numbers.rate_penalty)
+  updates, opt_state = optimiser(numbers, step).update(gradient, opt_state, raw)
   raw = optax.apply_updates(raw, updates)
   # A short memory first, or the average would remember the random start.
-  decay = jnp.minimum(train_config.average, step / (step + 9.0))
+  decay = jnp.minimum(numbers.average, step / (step + 9.0))
   average = optax.incremental_update(raw, average, 1.0 - decay)
   return (raw, average, opt_state), value
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def predict(params: Params,
+@functools.partial(jax.jit, static_argnames='executor')
+def predict(model: Model,
             x: Array,
-            config: Config,
-            executor: str = 'stacked') -> Array:
-  """Logits [B, K] of a batch [N, B, D]."""
-  return model.apply(params, x, config, executor).logits
+            *,
+            executor: scan.Executor = scan.stacked) -> Array:
+  """Outputs [B, K] of a batch [B, N, D], such as logits; compiled."""
+  return model_lib.apply(model, x, executor=executor).outputs
 
 
-def evaluate(
-    params: Params,
-    data: Data,
-    config: Config,
-    batch_size: int = 256,
-    executor: str = 'stacked',
-    devices: Sequence[jax.Device] | None = None) -> tuple[float, float]:
-  """Accuracy in [0, 1] and mean cross-entropy over a set.
+def evaluate(model: Model,
+             data: Data,
+             *,
+             task: Task = CLASSIFICATION,
+             batch_size: int = 256,
+             executor: scan.Executor = scan.stacked,
+             devices: Sequence[jax.Device] | None = None) -> Evaluation:
+  """Mean metric and loss over a set; ValueError if it does not fit the model.
 
-  Args:
-    params, config: the network.
-    data: the set.
-    batch_size: examples that run at a time.
-    executor: a key of `executor.EXECUTORS`.
-    devices: share every batch, as many as divide it; by default all.
-
-  Raises:
-    ValueError: if the set is empty or does not fit the model.
+  `batch_size` examples run at a time, shared by as many of the `devices` (by
+  default all) as divide it.
   """
-  _check_set(data, params, 'evaluate: data')
-  logits = []
-  for x in batches(data.x, batch_size):
+  _check_set(data, model, task, 'evaluate: data')
+  outputs = []
+  for start in range(0, len(data.x), batch_size):
+    x = data.x[start:start + batch_size]
     place = parallel.placement(len(x), devices)
-    logits.append(
-        np.asarray(
-            predict(place.everywhere(params),
-                    place.split(np.swapaxes(x, 0, 1), 1), config, executor)))
-  outputs = np.concatenate(logits)
-  accuracy = float(np.mean(np.argmax(outputs, -1) == data.y))
-  losses = objective.cross_entropy(jnp.asarray(outputs), jnp.asarray(data.y),
-                                   0.0)
-  return accuracy, float(jnp.mean(losses))
+    there, x = place.everywhere(model), place.split(x)
+    outputs.append(np.asarray(predict(there, x, executor=executor)))
+  everything, y = jnp.asarray(np.concatenate(outputs)), jnp.asarray(data.y)
+  targets = task.targets(y, model.num_outputs, 0.0)
+  mean = lambda values: float(np.mean(np.asarray(values, np.float64)))
+  return Evaluation(mean(task.metric(everything, y)),
+                    mean(task.loss(everything, targets)))
 
 
-def _check_set(data: Data, params: Params, what: str) -> None:
+def _check_set(data: Data, model: Model, task: Task, what: str) -> None:
   """Raises ValueError, naming the array, if a set does not fit a network."""
-  shapes = np.shape(data.x), np.shape(data.y)
-  if len(shapes[0]) != 3 or shapes[1] != shapes[0][:1]:
-    raise ValueError(f'{what} has x {shapes[0]} and y {shapes[1]}; expected '
-                     '[examples, N, D] and [examples].')
-  labels, num_classes = np.asarray(data.y), params.readout.b.shape[0]
-  if labels.size and not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(f'{what}: y has dtype {labels.dtype}; expected integers.')
-  if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-    raise ValueError(
-        f'{what}: y is in {labels.min()}..{labels.max()}; expected '
-        f'labels in 0..{num_classes - 1}.')
+  types.check_shape(f'{what}.x', data.x, 'examples N D', D=model.num_features)
+  if len(data.y) != len(data.x):
+    raise ValueError(f'{what} has {len(data.x)} examples in x and '
+                     f'{len(data.y)} in y; expected as many.')
+  try:
+    task.check(data.y, model.num_outputs)
+  except ValueError as error:
+    raise ValueError(f'{what}: {error}') from error
 
 
-def batches(x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-  """Consecutive slices of at most batch_size examples."""
-  if not len(x):
-    raise ValueError('batches: x holds no examples.')
-  for start in range(0, len(x), batch_size):
-    yield x[start:start + batch_size]
-
-
-def initial_state(params: Params, train_config: TrainConfig,
+def initial_state(model: Model, config: TrainConfig,
                   num_examples: int) -> FitState:
-  """The state before the first epoch.
-
-  Raises:
-    ValueError: if there are fewer examples than one batch holds.
-  """
-  steps = num_examples // train_config.batch_size * train_config.epochs
+  """The state before the first epoch; ValueError if no batch is full."""
+  steps = num_examples // config.batch_size * config.epochs
   if not steps:
-    raise ValueError(f'fit: {num_examples} training examples do not fill one '
-                     f'batch of {train_config.batch_size}; lower batch_size.')
-  raw = unconstrain(params)
-  return FitState(raw, raw,
-                  optimiser(train_config, steps).init(raw), params,
-                  jnp.asarray(-1.0), jnp.asarray(0))
+    raise ValueError(
+        f'initial_state: num_examples is {num_examples}, which do not fill one '
+        f'batch of {config.batch_size}; lower TrainConfig.batch_size.')
+  raw = neurons.unconstrain(model)
+  opt_state = optimiser(config.numbers(steps), 1).init(raw)
+  return FitState(raw, raw, opt_state, model, jnp.asarray(0.0), jnp.asarray(0))
 
 
 def fit(
-    state: FitState,
+    model: Model,
     train: Data,
     validation: Data,
-    config: Config,
-    train_config: TrainConfig,
+    *,
+    config: TrainConfig = TrainConfig(),
+    task: Task = CLASSIFICATION,
     augment: Augment | None = None,
-    teacher: Teacher | None = None,
+    teacher: Model | None = None,
+    state: FitState | None = None,
     on_step: Callable[[int, float], None] = lambda step, value: None,
     devices: Sequence[jax.Device] | None = None
 ) -> Iterator[tuple[FitState, dict[str, float]]]:
-  """Trains from `state` on; yields (state, metrics) after every epoch.
+  """Trains a model; yields (state, metrics) after every epoch.
 
   Args:
-    state: from `initial_state`, or one that an earlier run yielded.
-    train: training set.
     validation: chooses the best epoch; never the test set.
-    config: the network.
-    train_config: how to train.
-    augment: maps (key, x [N, B, D]) to the x that is trained on.
-    teacher: whose probabilities have a share of `distillation` in the targets.
-    on_step: called with the number of finished steps and the loss.
+    augment: maps (key, x [B, N, D]) to the x that is trained on.
+    teacher: whose predictions have a share of `distillation` in the targets.
+    state: one that an earlier run yielded, to continue from it.
+    on_step: called with the number and the loss of each step, once it is done.
     devices: share every batch, as many as divide it; by default all.
 
   Yields:
-    The state to save, and the epoch's training loss, validation accuracy and
-    validation loss.
+    The state, whose `best` is the model to keep, and the epoch's training loss,
+    validation metric and validation loss.
 
   Raises:
-    ValueError: if a set does not fit the network, or if there is distillation
-      without a teacher, or the reverse.
+    ValueError: if a set, the state or the teacher does not fit.
     FloatingPointError: if the loss stops being finite; names the step.
+
+  Example:
+    for state, metrics in slstm.fit(model, train, validation):
+      print(metrics['validation_accuracy'])
+    model = state.best
   """
-  if bool(train_config.distillation) != bool(teacher):
-    raise ValueError(
-        f'fit: distillation is {train_config.distillation} '
-        f'{"with" if teacher else "without"} a teacher; expected both or none.')
   for data, what in (train, 'train'), (validation, 'validation'):
-    _check_set(data, state.best, f'fit: {what}')
-  size = train_config.batch_size
+    _check_set(data, model, task, f'fit: {what}')
+  start = initial_state(model, config, len(train.y))
+  state = state or start
+  checkpoint.check_leaves(state.best, model, 'fit: state')
+  if state.best.config != model.config:
+    raise ValueError(f'fit: state is of a model with {state.best.config}; '
+                     f'expected {model.config}.')
+  if teacher is not None:
+    what, hint = 'fit: teacher.readout.b', 'A teacher has the same outputs.'
+    types.check_shape(what, teacher.readout.b, 'K', hint, K=model.num_outputs)
+  size, per_epoch = config.batch_size, len(train.y) // config.batch_size
   place = parallel.placement(size, devices)
-  taught_by = (place.everywhere(teacher.params),
-               teacher.config) if teacher else ()
-  per_epoch = len(train.y) // size
-  total = per_epoch * train_config.epochs
-  for epoch in range(int(state.epoch), train_config.epochs):
-    moving = place.everywhere(
-        jax.tree.map(jnp.copy, (state.raw, state.average, state.opt_state)))
-    epoch_key = jax.random.fold_in(jax.random.key(train_config.seed), epoch)
-    order_key, noise_key = jax.random.split(epoch_key)
-    order = np.asarray(jax.random.permutation(order_key, len(train.y)))
-    losses = []
-    for index in range(per_epoch):
-      rows = order[index * size:(index + 1) * size]
+  numbers = jax.tree.map(jnp.asarray, config.numbers(per_epoch * config.epochs))
+  root = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
+  order_key, noise_key = jax.random.split(root)
+  key, *rest = place.everywhere((noise_key, numbers, teacher))
+  how = dict(task=task, augment=augment, executor=config.executor, place=place)
+  # Copies, for they are donated; of no weak type, or step 2 would compile anew.
+  strong = lambda leaf: jnp.array(leaf, leaf.dtype)
+  for epoch in range(int(state.epoch), config.epochs):
+    moving = state.raw, state.average, state.opt_state
+    moving = place.everywhere(jax.tree.map(strong, moving))
+    epoch_key = jax.random.fold_in(order_key, epoch)
+    order = np.asarray(jax.random.permutation(epoch_key, len(train.y)))
+    losses: list[Any] = []
+    for index in range(per_epoch + _LAG):
       step = epoch * per_epoch + index + 1
-      moving, value = train_step(moving, (place.split(
-          np.swapaxes(train.x[rows], 0, 1), 1), place.split(train.y[rows], 0)),
-                                 jax.random.fold_in(noise_key, index),
-                                 jnp.asarray(step), config, train_config, total,
-                                 place, augment, *taught_by)
-      losses.append(float(value))
-      if not np.isfinite(losses[-1]):
-        raise FloatingPointError(
-            f'fit: the loss of step {step} is {losses[-1]}; lower the learning '
-            'rate or check the inputs.')
-      on_step(step, losses[-1])
+      if index < per_epoch:
+        rows = order[index * size:(index + 1) * size]
+        batch = place.split((train.x[rows], train.y[rows]))
+        moving, value = train_step(moving, batch, key, step, *rest, **how)
+        losses.append(value)
+      if index >= _LAG:
+        step, value = step - _LAG, float(losses[index - _LAG])
+        if not np.isfinite(value):
+          raise FloatingPointError(
+              f'fit: the loss of step {step} is {value}; lower the learning '
+              'rate or check the inputs.')
+        losses[index - _LAG] = value
+        on_step(step, value)
     raw, average, opt_state = jax.tree.map(jnp.asarray, jax.device_get(moving))
-    params = constrain(average)
-    accuracy, validation_loss = evaluate(params,
-                                         validation,
-                                         config,
-                                         devices=devices)
-    if accuracy > state.best_accuracy:
-      state = state._replace(best=params, best_accuracy=jnp.asarray(accuracy))
-    state = state._replace(raw=raw,
-                           average=average,
-                           opt_state=opt_state,
-                           epoch=jnp.asarray(epoch + 1))
-    yield state, {
-        'epoch': epoch + 1,
-        'loss': float(np.mean(losses)),
-        'validation_accuracy': accuracy,
-        'validation_loss': validation_loss,
-    }
+    candidate = neurons.constrain(average)
+    found = evaluate(candidate, validation, task=task, devices=devices)
+    sign = 1 if task.higher_is_better else -1
+    best, score = state.best, state.best_metric
+    if not epoch or sign * found.metric > sign * score:
+      best, score = candidate, jnp.asarray(found.metric)
+    done = jnp.asarray(epoch + 1)
+    state = FitState(raw, average, opt_state, best, score, done)
+    metrics = {'epoch': epoch + 1, 'loss': float(np.mean(losses))}
+    metrics[f'validation_{task.metric_name}'] = found.metric
+    yield state, metrics | {'validation_loss': found.loss}

@@ -1,4 +1,4 @@
-"""Named parameters and states, frozen configs, and the legend of axes.
+"""The model and its parts, its static config, and the legend of axes.
 
 Axes, everywhere in this library:
   N  elements of the input sequence, index n
@@ -6,11 +6,12 @@ Axes, everywhere in this library:
   B  batch
   D  input features
   H  hidden units of a layer
-  K  classes
-Arrays are time-major: an input is x [N, B, D].
+  K  outputs, such as classes
+Public functions take batch-major arrays, an input is x [B, N, D]. Only the
+scans are time-major: what they see, and what an observer sees, leads with N.
 
-A *site* is a place of the LSTM equations where a squashing function stands
-and a spiking neuron can stand instead:
+A *site* is a place in the LSTM equations where a squashing function stands and
+a spiking neuron can stand instead:
 
   i, f, o  the gates, values in [0, 1], neurons fire 0 or 1 (binary)
   g        the candidate, values in [-1, 1], neurons fire -1, 0, 1 (ternary)
@@ -18,13 +19,14 @@ and a spiking neuron can stand instead:
   h        the product o * phi(c), ternary; the identity in an LSTM
 
 A source network (ANN) and a spiking network (SNN) are the same pytree: a site
-whose neuron is None is analog, so the converted subset is the structure of the
-tree, and an ANN is the empty subset.
+whose neuron is None is analog. The converted subset is therefore the structure
+of the tree, and an ANN is the empty subset.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence
 
+import flax.struct
 import jax
 
 Array = jax.Array
@@ -56,89 +58,41 @@ class Sites(NamedTuple):
     return tuple(s for s in SITES if getattr(self, s) is not None)
 
 
-class Neuron(NamedTuple):
-  """A leaky integrate-and-fire neuron, one for a layer or one a unit.
-
-  Attributes:
-    v_th: threshold and reset amount, > 0, shape [] or [H].
-    v_0: membrane at the start of every element (the bias shift), same shape.
-    amplitude: output of one spike, same shape.
-    leak: membrane decay in (0, 1), same shape, or None for exactly 1 (IF).
-  """
-  v_th: Array
-  v_0: Array
-  amplitude: Array
-  leak: Array | None = None
-
-
 class Layer(NamedTuple):
   """Parameters of one LSTM layer.
 
   Attributes:
-    w: input weights, each [D, H].
-    u: recurrent weights, each [H, H].
-    b: biases, each [H].
-    neurons: the spiking sites; `Sites()` for a source LSTM.
+    w, u, b: input weights, each [D, H], recurrent ones [H, H], biases [H].
+    neurons: parameters of the neuron at each spiking site, of any type that
+      `slstm.neurons` knows; `Sites()` for a source LSTM.
   """
   w: Gates
   u: Gates
   b: Gates
   neurons: Sites = Sites()
 
+  @property
+  def num_units(self) -> int:
+    """H."""
+    return self.u.i.shape[0]
+
 
 class Encoder(NamedTuple):
-  """Standardises the input, and turns it into spikes where a neuron is given.
+  """Standardises the input, and turns it into spikes if it has a neuron.
 
   Attributes:
-    mean: mean of each feature over the training data, [D].
-    std: standard deviation likewise, > 0, [D].
+    mean, std: of each feature over the training data, [D], std > 0.
     neuron: None for direct encoding, else a ternary neuron of shape [] or [D].
   """
   mean: Array
   std: Array
-  neuron: Neuron | None = None
+  neuron: Any = None
 
 
 class Readout(NamedTuple):
   """Linear read-out: w [P H, K] for P pooled features, b [K]."""
   w: Array
   b: Array
-
-
-class Params(NamedTuple):
-  """Parameters of a classifier, ANN or SNN."""
-  encoder: Encoder
-  layers: tuple[Layer, ...]
-  readout: Readout
-
-
-class CellState(NamedTuple):
-  """What an LSTM layer carries from element to element: h and c, [..., H]."""
-  h: Array
-  c: Array
-
-
-class Record(NamedTuple):
-  """All that one update of a cell computed, for observers.
-
-  Attributes:
-    drive: input of each site before squashing, in normalised units.
-    output: value of each site after squashing.
-    spikes: spikes of the converted sites, None elsewhere.
-    state: the new state.
-  """
-  drive: Sites
-  output: Sites
-  spikes: Sites
-  state: CellState
-
-  @property
-  def spikes_of_h(self) -> Any:
-    """Those of h, or the products of those of o and c; None without either."""
-    h, o, c = self.spikes.h, self.spikes.o, self.spikes.c
-    if h is None and o is not None and c is not None:
-      return o * c
-    return h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,13 +103,14 @@ class Config:
     family: 'standard' (sigmoid, tanh), 'hard' (clips) or 'quantised'.
     slope: a in hard sigmoid(z) = clip(z / 2a + 1/2, 0, 1), > 0.
     levels: Q, the quantisation levels of the 'quantised' family, >= 1.
-    num_steps: T, SNN time steps an element; 1 for an ANN.
-    coupling: whether the T steps of an element have a state h, c of their own
-      ('step'), or all start from a 'shared' one, the mean of where those of the
-      element before ended; or 'rate', for reference (see `cells.rate_update`).
-    encoder_steps: S, steps an element of a spiking encoder, whose mean output
-      all T steps share, >= 0; with 0 it takes T, one for each with 'step'.
-    surrogate: name of the gradient of a spike, see `slstm.surrogate`.
+    num_steps: T, SNN time steps per element; 1 for an ANN.
+    coupling: with 'step', each of the T steps has a state h, c of its own; with
+      'shared', all T steps of an element start from one state, the mean of
+      where the steps of the element before ended.
+    encoder_steps: S, steps per element of a spiking encoder, whose mean output
+      all T steps share, >= 0; 0 stands for T steps, one per step of the layers
+      if they have states of their own.
+    surrogate: gradient of a spike, a key of `neurons.SURROGATES`.
     width: width of that gradient in units of the threshold, > 0.
     pooling: what the read-out sees, any of 'last', 'mean', 'max' over n.
   """
@@ -172,7 +127,7 @@ class Config:
   def __post_init__(self):
     check_choice('Config.family', self.family,
                  ('standard', 'hard', 'quantised'))
-    check_choice('Config.coupling', self.coupling, ('step', 'shared', 'rate'))
+    check_choice('Config.coupling', self.coupling, ('step', 'shared'))
     check_positive('Config.slope', self.slope)
     check_positive('Config.width', self.width)
     for name, least in (('levels', 1), ('num_steps', 1), ('encoder_steps', 0)):
@@ -194,11 +149,89 @@ class Config:
 
   @property
   def input_steps(self) -> int:
-    """Steps of a spiking encoder an element: S, or T where that is 0."""
+    """Steps per element of a spiking encoder: S, or T where that is 0."""
     return self.encoder_steps or self.num_steps
 
 
-def check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
+@flax.struct.dataclass
+class Model:
+  """A network, ANN or SNN: a pytree of parameters, with its static config."""
+  encoder: Encoder
+  layers: tuple[Layer, ...]
+  readout: Readout
+  config: Config = flax.struct.field(pytree_node=False)
+
+  @property
+  def num_features(self) -> int:
+    """D."""
+    return self.encoder.mean.shape[0]
+
+  @property
+  def num_outputs(self) -> int:
+    """K."""
+    return self.readout.b.shape[0]
+
+  @property
+  def is_spiking(self) -> bool:
+    """Whether any site of any layer has a neuron."""
+    return any(layer.neurons.present for layer in self.layers)
+
+
+class CellState(NamedTuple):
+  """What a layer carries from element to element.
+
+  Attributes:
+    h, c: output and cell state, [slots, B, H], see `Config.slots`.
+    neurons: states that live for the whole sequence, by site, leaves [B, H].
+  """
+  h: Array
+  c: Array
+  neurons: Sites = Sites()
+
+
+class State(NamedTuple):
+  """What a network carries from element to element, to hand back to `apply`.
+
+  Attributes:
+    encoder: of an input neuron that lives for the whole sequence, or None.
+    layers: of each layer.
+  """
+  encoder: Any
+  layers: tuple[CellState, ...]
+
+
+class Record(NamedTuple):
+  """All that one update of a cell computed, for observers.
+
+  Attributes:
+    drive: input of each site before squashing, in normalised units.
+    output, spikes: of each site; spikes of those that have a neuron.
+    state: the new state.
+  """
+  drive: Sites
+  output: Sites
+  spikes: Sites
+  state: CellState
+
+  @property
+  def spikes_of_h(self) -> Any:
+    """Spikes of h, or products of those of o and c; None without either."""
+    h, o, c = self.spikes.h, self.spikes.o, self.spikes.c
+    if h is None and o is not None and c is not None:
+      return o * c
+    return h
+
+
+class Elementwise(NamedTuple):
+  """Operations that are no part of a matrix product, see `operations`."""
+  multiply: float = 0.0
+  add: float = 0.0
+  compare: float = 0.0
+  smooth: float = 0.0
+  clip: float = 0.0
+
+
+def check_choice(what: str, value: Any, choices: Sequence[str]) -> None:
   """Raises ValueError unless `value` is one of `choices`."""
   if value not in choices:
     raise ValueError(f'{what} is {value!r}; expected one of '
@@ -209,3 +242,26 @@ def check_positive(what: str, value: float) -> None:
   """Raises ValueError unless 0 < value < inf."""
   if not 0 < value < float('inf'):
     raise ValueError(f'{what} is {value!r}; expected a finite number > 0.')
+
+
+def check_shape(what: str,
+                array: Any,
+                axes: str,
+                cause: str = '',
+                **sizes: int) -> None:
+  """Raises ValueError unless an array has the axes that it should have.
+
+  Args:
+    what: function and argument, such as 'apply: x'.
+    array: anything with a shape.
+    axes: one name per axis, such as 'B N D'; every size must be >= 1.
+    cause: the likely reason of a mismatch, a sentence.
+    **sizes: the sizes that are known, such as D=9.
+  """
+  names, shape = axes.split(), tuple(array.shape)
+  if len(shape) != len(names) or any(size < 1 or size != sizes.get(name, size)
+                                     for name, size in zip(names, shape)):
+    known = [f'{k} = {v}' for k, v in sizes.items() if k in names]
+    rest = ' with ' + ', '.join(known) if known else ', all >= 1'
+    raise ValueError(f'{what} has shape {shape}; expected [{", ".join(names)}]'
+                     f'{rest}. {cause}'.rstrip())

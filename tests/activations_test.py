@@ -106,8 +106,10 @@ def test_quantised_is_the_rate_of_a_neuron(site, num_steps):
   signed = site in types.SIGNED_SITES
   d = jnp.arange(-40, 41) / 32
   config = Config(family='quantised', levels=num_steps)
-  rate = neurons.staircase(neurons.integrate_and_fire(signed), d, num_steps,
-                           signed)
+  rate = neurons.staircase(neurons.integrate_and_fire(signed),
+                           d,
+                           num_steps=num_steps,
+                           signed=signed)
   quantised = activations.squash(site, d, config)
   tie = signed & (num_steps * d % 1 == 0.5) & (d < 0)
   np.testing.assert_array_equal(np.where(tie, 0, rate),

@@ -20,3 +20,15 @@ def run_python(*arguments, timeout=300):
                         check=False,
                         timeout=timeout)
   return done.returncode, done.stdout + done.stderr
+
+
+def run(binary, *flags):
+  """Runs `python -m experiments.BINARY FLAGS`, as `run_python`."""
+  return run_python('-m', f'experiments.{binary}', *flags)
+
+
+def must(binary, *flags):
+  """The same; returns what it printed, if its status is 0."""
+  status, printed = run(binary, *flags)
+  assert status == 0, printed
+  return printed

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slstm import encoders
-from slstm import model
+from slstm import model as model_lib
 from slstm.calibrate import calibrate
 from slstm.neurons import integrate_and_fire
 from slstm.types import Config, Sites, SITES
@@ -18,21 +17,26 @@ N, B, D, HIDDEN = 4, 7, 3, (4, 3)
 SEED = 0
 
 
-def _network(config, gain=1.0, hidden=HIDDEN):
+def _network(config=Config(), gain=1.0, hidden=HIDDEN):
   """A source network of large enough weights to saturate here and there."""
   x = np.random.default_rng(SEED).normal(1.0, 2.0, (N, B, D)).astype(np.float32)
-  params = model.init(jax.random.key(0), D, hidden, 2, config,
-                      encoders.standardising(jnp.asarray(x)))
-  layers = jax.tree.map(lambda leaf: gain * leaf, params.layers)
-  return params._replace(layers=layers), x
+  x = np.swapaxes(x, 0, 1)
+  model = model_lib.init(jax.random.key(0),
+                         num_features=D,
+                         hidden_sizes=hidden,
+                         num_outputs=2,
+                         config=config,
+                         encoder=model_lib.standardising(jnp.asarray(x)))
+  layers = jax.tree.map(lambda leaf: gain * leaf, model.layers)
+  return model.replace(layers=layers), x
 
 
-def _histograms(params, x, config, bins):
+def _histograms(model, x, bins):
   """For each layer and site [2, H, bins], by NumPy from the oracle's drives."""
   width = 8 / bins
   edges = (np.arange(bins + 1) - bins // 2 - 0.5) * width
   found = []
-  for drive in oracle.apply(params, x, config, np.float64).result.drive:
+  for drive in oracle.apply(model, x, np.float64).result.drive:
     sites = {}
     for site, d in drive.items():
       d = d.reshape(N, B, -1)
@@ -52,11 +56,12 @@ def _histograms(params, x, config, bins):
 @pytest.mark.parametrize('bins', [64, 128])
 def test_counts_are_those_of_numpy(family, bins):
   config = Config(family=family, slope=2.0)
-  params, x = _network(config, gain=3.0)
-  calibration = calibrate(params, x, config, bins=bins)
-  assert calibration.config == config
+  model, x = _network(config, gain=3.0)
+  calibration = calibrate(model, x, bins=bins)
+  assert calibration.source == jax.eval_shape(lambda: model)
+  assert calibration.source.config == config
   assert len(calibration.layers) == len(HIDDEN)
-  expected = _histograms(params, x, config, bins)
+  expected = _histograms(model, x, bins)
   for layer, sites in zip(calibration.layers, expected):
     assert layer.present == SITES
     for site in SITES:
@@ -66,30 +71,27 @@ def test_counts_are_those_of_numpy(family, bins):
 
 
 def test_counts_of_the_input_are_those_of_numpy():
-  config = Config()
-  params, x = _network(config)
-  mean, std = (np.asarray(part, np.float64) for part in params.encoder[:2])
-  found = calibrate(params, x, config, bins=64).input
+  model, x = _network()
+  mean, std = (np.asarray(part, np.float64) for part in model.encoder[:2])
+  found = calibrate(model, x, bins=64).input
   d = np.clip((x - mean) / std, -4.0, 3.9)
   edges = (np.arange(65) - 32.5) / 8
   for half, counts in enumerate(found):
-    expected = [np.histogram(d[:, half::2, k], edges)[0] for k in range(D)]
+    expected = [np.histogram(d[half::2, :, k], edges)[0] for k in range(D)]
     np.testing.assert_array_equal(counts, expected)
 
 
 def test_drives_beyond_the_range_count_in_the_edge_bins():
-  config = Config(slope=0.5)
-  params, x = _network(config, gain=20.0)
-  layer = calibrate(params, x, config, bins=64).layers[0]
+  model, x = _network(Config(slope=0.5), gain=20.0)
+  layer = calibrate(model, x, bins=64).layers[0]
   assert layer.g.fit[:, 0].sum() > N and layer.g.fit[:, -1].sum() > N
-  expected = _histograms(params, x, config, 64)[0]
+  expected = _histograms(model, x, 64)[0]
   np.testing.assert_array_equal(layer.g.held_out, expected['g'][1])
 
 
 def test_centres():
-  config = Config()
-  params, x = _network(config)
-  centres = calibrate(params, x[:, :2], config).centres
+  model, x = _network()
+  centres = calibrate(model, x[:2]).centres
   assert centres.shape == (1024,) and centres.dtype == np.float32
   np.testing.assert_array_equal(np.diff(centres), 1 / 128)
   assert centres[512] == 0 and centres[512 + 128] == 1 and centres[0] == -4
@@ -97,8 +99,7 @@ def test_centres():
 
 def test_dyadic_drives_count_at_their_own_value():
   config = Config(family='quantised', levels=2, slope=0.5)
-  params, x = _network(config, gain=2.0)
-  calibration = calibrate(params, x, config)
+  calibration = calibrate(*_network(config, gain=2.0))
   h = calibration.layers[0].h
   taken = calibration.centres[(h.fit + h.held_out).sum(0) > 0]
   assert set(taken) <= {-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0}
@@ -111,15 +112,14 @@ def _assert_equal(one, other):
 
 
 def test_halves_are_disjoint_and_complete():
-  config = Config()
-  params, x = _network(config)
-  layers = calibrate(params, x, config, bins=64).layers
+  model, x = _network()
+  layers = calibrate(model, x, bins=64).layers
   for histogram in [h for layer in layers for h in layer]:
     np.testing.assert_array_equal(histogram.fit.sum(1), N * 4)
     np.testing.assert_array_equal(histogram.held_out.sum(1), N * 3)
   # Examples count where they stand, and nowhere else.
-  there = calibrate(params, x[:, :6], config, bins=64).layers
-  swapped = calibrate(params, x[:, [1, 0, 3, 2, 5, 4]], config, bins=64).layers
+  there = calibrate(model, x[:6], bins=64).layers
+  swapped = calibrate(model, x[[1, 0, 3, 2, 5, 4]], bins=64).layers
   for a, b in zip(there, swapped):
     for one, other in zip(a, b):
       np.testing.assert_array_equal(one.fit, other.held_out)
@@ -129,67 +129,65 @@ def test_halves_are_disjoint_and_complete():
 
 @pytest.mark.parametrize('batch_size', [1, 3])
 def test_batches_do_not_matter(batch_size):
-  config = Config()
-  params, x = _network(config)
-  _assert_equal(calibrate(params, x, config, bins=64),
-                calibrate(params, x, config, batch_size, bins=64))
+  model, x = _network()
+  _assert_equal(calibrate(model, x, bins=64),
+                calibrate(model, x, batch_size=batch_size, bins=64))
 
 
 def test_time_steps_and_kind_of_array_do_not_matter():
-  config = Config()
-  params, x = _network(config)
-  expected = calibrate(params, x, config, bins=64).layers
-  for num_steps, coupling in (3, 'step'), (3, 'rate'):
-    other = dataclasses.replace(config, num_steps=num_steps, coupling=coupling)
-    _assert_equal(calibrate(params, x, other, bins=64).layers, expected)
+  model, x = _network()
+  expected = calibrate(model, x, bins=64)
+  for coupling in 'step', 'shared':
+    config = dataclasses.replace(model.config, num_steps=3, coupling=coupling)
+    found = calibrate(model.replace(config=config), x, bins=64)
+    assert found.source.config == config
+    _assert_equal(found.layers, expected.layers)
   for same in x.astype(np.float64), jnp.asarray(x):
-    _assert_equal(calibrate(params, same, config, bins=64).layers, expected)
+    _assert_equal(calibrate(model, same, bins=64), expected)
   integers = np.round(x).astype(np.int8)
-  _assert_equal(calibrate(params, integers, config, bins=64),
-                calibrate(params, integers.astype(np.float32), config, bins=64))
+  _assert_equal(calibrate(model, integers, bins=64),
+                calibrate(model, integers.astype(np.float32), bins=64))
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_x_that_is_not_finite(value):
-  config = Config()
-  params, x = _network(config)
+  model, x = _network()
   x = x.copy()
-  x[2, 5, 1] = x[0, 3, 0] = value
+  x[5, 2, 1] = x[3, 0, 0] = value
   with pytest.raises(ValueError, match='calibrate: x .*2 examples.*index 3'):
-    calibrate(params, x, config)
+    calibrate(model, x)
 
 
-@pytest.mark.parametrize('shape', [(N, D), (N, 1, D), (0, 2, D), (N, 2, D, 1)])
-def test_x_of_another_shape(shape):
-  config = Config()
-  params, _ = _network(config)
-  with pytest.raises(ValueError, match='calibrate: x has shape'):
-    calibrate(params, np.zeros(shape, np.float32), config)
-  with pytest.raises(ValueError, match='3 features'):
-    calibrate(params, np.zeros((N, 2, D + 1), np.float32), config)
+@pytest.mark.parametrize('shape, message', [
+    ((N, D), r'has shape \(4, 3\); expected \[B, N, D\] with D = 3'),
+    ((2, 0, D), r'has shape \(2, 0, 3\)'),
+    ((2, N, D, 1), r'has shape \(2, 4, 3, 1\)'),
+    ((2, N, D + 1), r'has shape \(2, 4, 4\); .* D = 3'),
+    ((1, N, D), 'has 1 example'),
+])
+def test_x_of_another_shape(shape, message):
+  model, _ = _network()
+  with pytest.raises(ValueError, match='calibrate: x ' + message):
+    calibrate(model, np.zeros(shape, np.float32))
 
 
 def test_bad_arguments():
-  config = Config()
-  params, x = _network(config)
+  model, x = _network()
   for bins in 0, 32, 100, 32768:
     with pytest.raises(ValueError, match=f'bins is {bins}'):
-      calibrate(params, x, config, bins=bins)
+      calibrate(model, x, bins=bins)
   with pytest.raises(ValueError, match='batch_size is 0'):
-    calibrate(params, x, config, batch_size=0)
+    calibrate(model, x, batch_size=0)
 
 
-def test_params_that_are_no_source_network():
-  config = Config()
-  params, x = _network(config)
+def test_models_that_are_no_source_network():
+  model, x = _network()
   neuron = integrate_and_fire(True)
-  spiking = params._replace(layers=(params.layers[0], params.layers[1]._replace(
-      neurons=Sites(h=neuron))))
-  encoding = params._replace(encoder=params.encoder._replace(neuron=neuron))
-  for bad in spiking, encoding:
-    with pytest.raises(ValueError, match='calibrate: params have spiking'):
-      calibrate(bad, x, config)
-  diverged = params._replace(readout=params.readout._replace(
-      b=jnp.array([0.0, jnp.nan])))
-  with pytest.raises(ValueError, match='params: 1 of 2 values of readout.b'):
-    calibrate(diverged, x, config)
+  spiking = model.layers[1]._replace(neurons=Sites(h=neuron))
+  for bad in (model.replace(layers=(model.layers[0], spiking)),
+              model.replace(encoder=model.encoder._replace(neuron=neuron))):
+    with pytest.raises(ValueError, match='calibrate: model has spiking'):
+      calibrate(bad, x)
+  diverged = model.readout._replace(b=jnp.array([0.0, jnp.nan]))
+  with pytest.raises(ValueError, match='model: 1 of 2 values of readout.b'):
+    calibrate(model.replace(readout=diverged), x)

@@ -19,7 +19,7 @@ SUBSETS = [
 ]
 
 
-def squash_of(layer, membranes, fired, config, rate):
+def squash_of(layer, membranes, fired, config):
   """The squashing functions of a converted layer, as the oracle has them."""
 
   def squash(site, d):
@@ -27,8 +27,6 @@ def squash_of(layer, membranes, fired, config, rate):
     ternary = oracle.TERNARY[site]
     if neuron is None:
       return oracle.activation(site, d, config)
-    if rate:
-      return oracle.staircase(neuron, d, config.num_steps, ternary)
     fired[site] = oracle.lif_step(neuron, getattr(membranes, site), d, ternary)
     return neuron.amplitude * fired[site][1]
 
@@ -94,7 +92,7 @@ def test_update_agrees_with_the_oracle(subset):
   layer, z, c, membranes = oracle.cast((layer, z, c, membranes), np.float32)
   check(
       record,
-      oracle.lstm_update(squash_of(layer, membranes, fired, config, rate=False),
+      oracle.lstm_update(squash_of(layer, membranes, fired, config),
                          z._asdict(), c, config.slope))
   assert record.spikes.present == new_membranes.present == subset
   for site, (v, s) in fired.items():
@@ -102,30 +100,9 @@ def test_update_agrees_with_the_oracle(subset):
     np.testing.assert_array_equal(getattr(record.spikes, site), s)
 
 
-@pytest.mark.parametrize('subset', SUBSETS[::5] + [SUBSETS[-1]], ids=''.join)
-def test_rate_update_agrees_with_the_oracle(subset):
-  layer, z, c, _ = case(subset)
-  config = Config(slope=0.5, num_steps=2, coupling='rate')
-  record = cells.rate_update(layer, cells.fuse(z), c, config)
-  layer, z, c = oracle.cast((layer, z, c), np.float32)
-  check(
-      record,
-      oracle.lstm_update(squash_of(layer, None, {}, config, rate=True),
-                         z._asdict(), c, config.slope))
-
-
-def test_one_step_is_the_same_for_both_couplings():
-  layer, z, c, _ = case(types.SITES)
-  start = cells.initial_membranes(layer, c.shape)
-  step, _ = cells.update(layer, cells.fuse(z), c, start, Config())
-  rate = cells.rate_update(layer, cells.fuse(z), c, Config(coupling='rate'))
-  jax.tree.map(np.testing.assert_array_equal, step._replace(spikes=None),
-               rate._replace(spikes=None))
-
-
 def test_membranes_start_at_v_0_at_the_converted_sites():
   layer, _, c, _ = case(('f', 'g'))
-  start = cells.initial_membranes(layer, c.shape)
+  start = cells.initial_states(layer, types.Sites(), c.shape[:-1])
   assert start.present == ('f', 'g')
   for site, v in as_dict(start).items():
     v_0 = np.asarray(getattr(layer.neurons, site).v_0)
@@ -143,7 +120,10 @@ def test_jit_changes_nothing():
 def test_the_gradient_of_the_carried_mean_is_that_of_a_mean():
   state = CellState(*jnp.linspace(-1.0, 1.0, 60).reshape(2, 5, 2, 3))
   config = Config(num_steps=5, coupling='shared')
-  means, pull = jax.vjp(lambda state: cells.carried(state, config), state)
+  layer, *_ = case(())
+  means, pull = jax.vjp(
+      lambda state: cells.next_state(layer, state, types.Sites(), config),
+      state)
   plain, pull_plain = jax.vjp(
       lambda state: jax.tree.map(lambda a: a.mean(0, keepdims=True), state),
       state)
@@ -152,3 +132,38 @@ def test_the_gradient_of_the_carried_mean_is_that_of_a_mean():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
         got, expected)
+
+
+@pytest.mark.parametrize('coupling', ['step', 'shared'])
+@pytest.mark.parametrize('subset', [(), ('h',), ('o', 'c'), types.SITES],
+                         ids=''.join)
+def test_an_element_is_its_updates_one_after_the_other(subset, coupling):
+  layer, _, _, _ = case(subset)
+  rng = np.random.default_rng(1)
+  config = Config(slope=0.5, num_steps=3, coupling=coupling)
+  shape = (config.slots, 2, networks.HIDDEN)
+  z = networks.grid(rng, (*shape[:-1], 4 * networks.HIDDEN), 8, 0.25)
+  nm1 = CellState(*(networks.grid(rng, shape, 8, 0.25) for _ in 'hc'))
+  state, record = cells.element(layer, z, nm1, config)
+  states = cells.initial_states(layer, nm1.neurons, shape[1:-1])
+  steps = []
+  for t in range(config.num_steps):
+    slot = t if coupling == 'step' else 0
+    one, states = cells.update(layer, z[slot], nm1.c[slot], states, config)
+    steps.append(one)
+  expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps)
+  jax.tree.map(np.testing.assert_array_equal, record, expected)
+  end = expected.state
+  if coupling == 'shared':
+    end = jax.tree.map(lambda leaf: leaf.mean(0, keepdims=True), end)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), state,
+               end)
+
+
+def test_the_input_product_adds_the_bias():
+  layer, *_ = case(())
+  x = networks.dyadic_input(np.random.default_rng(0), 5, 2)
+  packed = cells.input_product(layer, x)
+  for k, z in cells.split(packed)._asdict().items():
+    w, b = np.asarray(getattr(layer.w, k)), np.asarray(getattr(layer.b, k))
+    np.testing.assert_array_equal(z, np.asarray(x) @ w + b)

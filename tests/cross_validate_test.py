@@ -1,12 +1,14 @@
 """Folds hold whole subjects, all of them once, and never the test set."""
 
+import json
+
 import numpy as np
 import pytest
 
 from experiments import cross_validate
-from experiments import data as data_lib
-from experiments.config import Experiment
-from slstm.train import Data
+from experiments.datasets import base
+from experiments.datasets.har import Har
+import slstm
 from tests import binaries
 
 
@@ -14,11 +16,11 @@ def dataset(subjects):
   """An example is its own place; those from 100 on are the test set's."""
   places = np.arange(len(subjects))
   parts = [
-      Data(part.reshape(-1, 1, 1), part % 2)
+      slstm.Data(part.reshape(-1, 1, 1), part % 2)
       for part in (places[:5], places[5:], np.arange(100, 104))
   ]
-  return data_lib.DataSet(*parts, ('even', 'odd'),
-                          subjects=(subjects[:5], subjects[5:]))
+  return base.DataSet(*parts, ('even', 'odd'),
+                      subjects=(subjects[:5], subjects[5:]))
 
 
 def test_every_subject_is_held_out_once():
@@ -35,7 +37,7 @@ def test_every_subject_is_held_out_once():
 
 
 def test_folds_of_uci_har():
-  loaded = data_lib.load(Experiment())
+  loaded = base.load(Har())
   parted = cross_validate.folds(loaded, 4)
   assert sum(len(fold.validation.y) for fold in parted) == 7352
   assert {len(fold.train.y) + len(fold.validation.y) for fold in parted
@@ -49,20 +51,29 @@ def test_too_many_folds_are_refused():
 
 def test_a_data_set_without_subjects_is_refused(tmp_path):
   np.savez(tmp_path / 'mine.npz', x=np.ones((9, 2, 1)), y=np.arange(9) % 2)
-  assert binaries.run_python(
-      '-m', 'experiments.cross_validate', '--preset=npz',
-      f'--data={tmp_path / "mine.npz"}',
-      f'--work_dir={tmp_path / "folds"}') == (
-          1, 'error: this data set does not say who made an example; '
-          'cross-validation needs subjects.\n')
+  assert binaries.run('cross_validate', '--config=experiments/configs/npz.py',
+                      f'--config.data.path={tmp_path / "mine.npz"}',
+                      f'--workdir={tmp_path / "folds"}') == (
+                          1, 'error: this data set does not say who made an '
+                          'example; cross-validation needs subjects.\n')
 
 
 def test_binary(tmp_path):
-  status, printed = binaries.run_python('-m', 'experiments.cross_validate',
-                                        '--preset=har', '--hidden=2',
-                                        '--epochs=1', '--batch_size=512',
-                                        '--frames=32', '--folds=2',
-                                        f'--work_dir={tmp_path}')
-  assert status == 0, printed
-  assert (tmp_path / 'folds.json').exists()
-  assert 'mean' in printed
+  printed = binaries.must('cross_validate', '--config.model.hidden=2',
+                          '--config.ann.epochs=2',
+                          '--config.ann.batch_size=512',
+                          '--config.data.frames=32', '--folds=2',
+                          f'--workdir={tmp_path}')
+  found = json.loads((tmp_path / 'folds.json').read_text())
+  assert found['metric'] == 'accuracy' and 'mean' in printed
+  for name, pick in ('last_epoch', lambda h: h[-1]), ('best_epoch', max):
+    expected = [
+        pick([
+            epoch['validation_accuracy']
+            for epoch in json.loads((tmp_path / fold /
+                                     'metrics.json').read_text())['history']
+        ])
+        for fold in ('fold0', 'fold1')
+    ]
+    np.testing.assert_allclose(found[name], expected, atol=1e-6)
+    assert found[f'mean_{name}'] == pytest.approx(np.mean(expected))

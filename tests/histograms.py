@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slstm import activations
-from slstm import fit_if
+from slstm import fitting
 from slstm import types
 
 _BINS = 256
@@ -23,12 +23,12 @@ CASES = {
 def problem(site: str,
             family: str,
             num_steps: int,
-            centres: np.ndarray = CENTRES) -> fit_if.Problem:
+            centres: np.ndarray = CENTRES) -> fitting.Problem:
   """What a neuron at a site of a source network of a family shall follow."""
   target = activations.squash(site, jnp.asarray(centres),
                               types.Config(family=family))
-  return fit_if.Problem(centres, np.asarray(target, np.float64), num_steps, site
-                        in types.SIGNED_SITES)
+  return fitting.Problem(centres, np.asarray(target, np.float64), num_steps,
+                         site in types.SIGNED_SITES)
 
 
 def from_drives(drives: np.ndarray) -> np.ndarray:

@@ -31,24 +31,35 @@ def _trained():
   return noisy['params'], x, logits
 
 
-def imported(p):
-  return slstm.from_linen([p['first'], p['second']], p['out'])
+def imported(p, **kwargs):
+  return slstm.from_linen([p['first'], p['second']], p['out'], **kwargs)
 
 
 def test_same_logits_as_linen(trained):
   p, x, logits = trained
-  config = slstm.Config(family='standard')
-  found = slstm.apply(imported(p), np.swapaxes(x, 0, 1), config).logits
+  found = slstm.apply(imported(p), x).outputs
   np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-6)
 
 
 def test_import_can_be_converted(trained):
   p, x, _ = trained
-  x = np.swapaxes(x, 0, 1)
-  params = imported(p)
-  calibration = slstm.calibrate(params, x, slstm.Config(family='standard'))
-  snn = slstm.convert(params, calibration, slstm.ConversionConfig(num_steps=4))
-  assert np.isfinite(slstm.apply(snn.params, x, snn.config).logits).all()
+  model = imported(p)
+  snn = slstm.convert(model, slstm.calibrate(model, x),
+                      slstm.ConversionConfig(num_steps=4)).model
+  assert snn.is_spiking
+  assert np.isfinite(slstm.apply(snn, x).outputs).all()
+
+
+def test_pooling_and_encoder_are_those_that_were_given(trained):
+  p, x, _ = trained
+  wide = {**p, 'out': dense(8, 3)}
+  encoder = slstm.standardising(x)
+  model = imported(wide, pooling=('mean', 'max'), encoder=encoder)
+  assert model.config.pooling == ('mean', 'max')
+  assert model.encoder is encoder
+  assert slstm.apply(model, x).outputs.shape == (6, 3)
+  with pytest.raises(ValueError, match='encoder.std'):
+    imported(p, encoder=encoder._replace(std=np.ones(3)))
 
 
 @pytest.mark.parametrize('change, leaf', [
@@ -74,9 +85,9 @@ def dense(rows, biases):
 
 @pytest.mark.parametrize('out, message', [
     ({}, 'is missing'),
-    ({'kernel': np.zeros((8, 3), np.float32)}, "'bias'. is missing"),
-    (dense(7, 3), r"'kernel'. has shape \(7, 3\)"),
-    (dense(8, 2), r"'bias'. has shape \(2,\)"),
+    ({'kernel': np.zeros((4, 3), np.float32)}, "'bias'. is missing"),
+    (dense(8, 3), r"'kernel'. has shape \(8, 3\) .* expected \(4, 3\)"),
+    (dense(4, 2), r"'bias'. has shape \(2,\)"),
 ])  # yapf: disable
 def test_a_read_out_that_does_not_fit_is_named(trained, out, message):
   with pytest.raises(ValueError, match='from_linen: dense.*' + message):
@@ -85,8 +96,9 @@ def test_a_read_out_that_does_not_fit_is_named(trained, out, message):
 
 def test_cells_that_do_not_chain_are_named(trained):
   first = trained[0]['first']
-  with pytest.raises(ValueError, match='cell 1 takes . features; expected'):
-    imported({**trained[0], 'second': first})
+  with pytest.raises(ValueError,
+                     match=r'from_linen: layers\[1\].w.i has shape'):
+    imported({**trained[0], 'second': first, 'out': dense(5, 3)})
 
 
 def test_no_cells():

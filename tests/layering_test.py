@@ -5,37 +5,33 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# A module of slstm may import those of a lower rank only.
-RANKS = {
-    'types': 0,
-    'activations': 1,
-    'parallel': 1,
-    'coverage': 1,
-    'stretch': 1,
-    'surrogate': 1,
-    'neurons': 2,
-    'cells': 3,
-    'encoders': 3,
-    'fit_if': 3,
-    'layerwise': 4,
-    'wavefront': 4,
-    'executor': 5,
-    'importers': 4,
-    'optimiser': 4,
-    'fit_lif': 4,
-    'model': 6,
-    'rules': 5,
-    'activity': 7,
-    'counts': 8,
-    'calibrate': 9,
-    'checkpoint': 9,
-    'energy': 9,
-    'objective': 9,
-    'train': 10,
-    'convert': 10,
-    'select': 11,
-    '__init__': 12,
-}
+# A module of slstm may import those of an earlier line only.
+RANKS = (
+    'types',
+    'activations neurons parallel',
+    'cells',
+    'scan',
+    'wavefront',
+    'model',
+    'checkpoint',
+    'calibrate importers operations tasks',
+    'fitting energy',
+    'convert train',
+    'select',
+    '__init__',
+)
+
+# A module of experiments, or all of a folder, may import those of its own and
+# earlier lines. What is not named here is a program, the last of them.
+LAYERS = (
+    'augment config progress',
+    'runs',
+    'datasets',
+    'configs',
+    'reporting',
+    'bench',
+    'provenance stages',
+)
 
 
 def imported(path):
@@ -48,15 +44,68 @@ def imported(path):
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
-def assert_imports_none_of(folder, *forbidden):
-  for path in sorted((ROOT / folder).rglob('*.py')):
+def modules(package):
+  """Path of each module of a package, by dotted name; its own is the folder."""
+  paths = sorted((ROOT / package).rglob('*.py'))
+  assert paths, f'{package} has no modules'
+  names = ['.'.join(p.relative_to(ROOT).with_suffix('').parts) for p in paths]
+  return {
+      name.removesuffix('.__init__'): path for name, path in zip(names, paths)
+  }
+
+
+def imports_within(package):
+  """For each module of a package, those of the package that it imports."""
+  paths = modules(package)
+
+  def module_of(name):
+    """`a.b.f` is of the module a.b, if a.b.f is none."""
+    while name and name not in paths:
+      name = name.rpartition('.')[0]
+    return name
+
+  return {
+      name: {module_of(found) for found in imported(path)} - {'', name}
+      for name, path in paths.items()
+  }
+
+
+def find_cycle(graph):
+  """A list of names, each of which imports the next one; empty if none."""
+  done = set()
+
+  def visit(name, path):
+    if name in path:
+      return path[path.index(name):] + [name]
+    if name in done:
+      return []
+    done.add(name)
+    cycles = (visit(other, path + [name]) for other in sorted(graph[name]))
+    return next(filter(None, cycles), [])
+
+  return next(filter(None, (visit(name, []) for name in sorted(graph))), [])
+
+
+def layer_of(name, layers):
+  """Index of the entry that has a module of `experiments`, else the last."""
+  top = name.split('.')[1] if '.' in name else '__init__'
+  places = [k for k, entry in enumerate(layers) if top in entry.split()]
+  return places[0] if places else len(layers)
+
+
+def assert_imports_none_of(package, *forbidden):
+  for name, path in modules(package).items():
     bad = [n for n in imported(path) if n.split('.')[0] in forbidden]
-    assert not bad, f'{path.relative_to(ROOT)} may not import {bad}'
+    assert not bad, f'{name} may not import {bad}'
 
 
 def test_slstm_knows_nothing_of_its_users():
-  assert_imports_none_of('slstm', 'absl', 'experiments', 'third_party', 'tests',
-                         'tensorflow_datasets')
+  assert_imports_none_of('slstm', 'absl', 'experiments', 'ml_collections',
+                         'third_party', 'tests', 'tensorflow_datasets')
+
+
+def test_experiments_know_nothing_of_tests():
+  assert_imports_none_of('experiments', 'tests')
 
 
 def test_third_party_knows_nothing_of_its_users():
@@ -64,17 +113,45 @@ def test_third_party_knows_nothing_of_its_users():
 
 
 def test_slstm_imports_lower_ranks_only():
-  for path in sorted((ROOT / 'slstm').rglob('*.py')):
-    assert path.stem in RANKS, f'{path.name}: add it to RANKS in this test'
-    for name in imported(path):
-      top, _, rest = name.partition('.')
-      target = rest.split('.')[0] or '__init__'
-      if top == 'slstm':
-        rank = RANKS.get(target, RANKS['__init__'])
-        assert rank < RANKS[path.stem], f'{path.name} may not import {name}'
+  ranks = {name: k for k, row in enumerate(RANKS) for name in row.split()}
+  graph = imports_within('slstm')
+  short = lambda name: name.partition('.')[2] or '__init__'
+  assert set(map(short, graph)) == set(ranks), 'RANKS has other modules'
+  for name, others in graph.items():
+    for other in others:
+      assert ranks[short(other)] < ranks[short(
+          name)], f'{name} may not import {other}'
+
+
+def test_experiments_import_no_later_layers_and_have_no_cycles():
+  graph = imports_within('experiments')
+  for entry in ' '.join(LAYERS).split():
+    assert any(name.split('.')[1:2] == [entry]
+               for name in graph), f'LAYERS names {entry}, which is not there'
+  for name, others in graph.items():
+    for other in others - {'experiments'}:
+      assert layer_of(other, LAYERS) <= layer_of(
+          name, LAYERS), f'{name} may not import {other}'
+  cycle = find_cycle(graph)
+  assert not cycle, f'imports go in a circle: {" > ".join(cycle)}'
+
+
+def test_a_cycle_is_found():
+  assert not find_cycle({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()})
+  graph = {'a': {'b'}, 'b': {'c'}, 'c': {'d', 'b'}, 'd': set()}
+  assert find_cycle(graph) == ['b', 'c', 'b']
+
+
+def test_a_layer_is_that_of_the_module_or_of_its_folder():
+  layers = ('config', 'runs reporting')
+  found = [
+      layer_of(f'experiments.{name}', layers)
+      for name in ('config', 'runs', 'reporting.load', 'pipeline')
+  ]
+  assert found == [0, 1, 1, 2]
 
 
 def test_oracle_is_independent():
+  """Fails if the file is missing, too."""
   oracle = ROOT / 'tests' / 'oracle.py'
-  if oracle.exists():
-    assert {n.split('.')[0] for n in imported(oracle)} == {'numpy'}
+  assert {name.split('.')[0] for name in imported(oracle)} == {'numpy'}

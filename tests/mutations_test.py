@@ -1,90 +1,363 @@
 """Small faults, each of which must make a test fail.
 
-Each fault is a replacement of text in a copy of the package, under which the
-named test is run in a process of its own. A fault whose text is no longer there
-exactly once fails too: look for what became of it.
+Each fault is a replacement of text in one module of slstm, under which the
+named test is run. A fault whose text is no longer there exactly once fails too:
+look for what became of it.
+
+A fresh process for each fault would spend most of its time on imports and on
+the compilation of simple operations. So one process runs them all: for each it
+forgets the package and its tests, imports the package again with the faulty
+source in place of the file, and calls pytest. JAX keeps what it compiled on
+disk, since most programs are the same with a fault elsewhere.
 """
 
+import contextlib
+import faulthandler
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import io
+import json
+import os
 import pathlib
-import shutil
 import subprocess
 import sys
+import tempfile
+from typing import NamedTuple
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-IGNORED = shutil.ignore_patterns('__pycache__', 'golden')
+_SECONDS = 1800  # until a run is taken to be stuck
 
-# What is wrong, the module, its text, what replaces it, the test that notices.
+_GRADIENT = ('scan_test.py::test_gradients_of_all_executors_agree'
+             "[(2, 4, 5, ['h'], 'float32')]")
+
+
+class Fault(NamedTuple):
+  """What is wrong, where, its text, what replaces it, the test that notices."""
+  what: str
+  module: str
+  old: str
+  new: str
+  test: str
+
+
 FAULTS = [
-    ('does not fire at equality', 'surrogate.py', '(x >= 0)', '(x > 0)',
-     'neurons_test.py::test_fires_at_equality_and_resets_in_the_same_step'),
-    ('surrogate grows with its width', 'surrogate.py',
-     '](y / width) / (v_th * width)', '](y / width) / v_th',
-     'surrogate_test.py::test_gradient_is_that_of_the_antiderivative'),
-    ('no reset', 'neurons.py', 'u - v_th * s, s', 'u, s',
-     'neurons_test.py::test_a_large_drive_fires_once_and_leaves_the_rest'),
-    ('no leak', 'neurons.py', 'align(neuron.leak, d) * v_tm1', 'v_tm1',
-     'neurons_test.py::test_the_leak_forgets'),
-    ('no bias shift', 'neurons.py', '0.0 if signed else v_th / 2', '0.0',
-     'neurons_test.py::test_staircase_tends_to_the_clip_at_rate_1_over_t'),
-    ('a spike train starts at rest', 'neurons.py',
-     'start = initial_membrane(neuron, d.shape[1:]).astype(d.dtype)',
-     'start = jnp.zeros(d.shape[1:], d.dtype)',
-     'neurons_test.py::test_steps_agree_with_the_oracle'),
-    ('i and f swapped', 'cells.py', 'f * c_nm1 + i * g', 'i * c_nm1 + f * g',
-     'cells_test.py::test_the_equations_for_given_gates'),
-    ('a shared state is that of the last step', 'cells.py',
-     'functools.reduce(jnp.add, list(leaf))[None] / count', 'leaf[-1:]',
-     'executor_test.py::test_shared_coupling_agrees_with_the_oracle[4-sites1]'),
-    ('a shared state is not counted once', 'counts.py',
-     'gate_slots = 1 if shared else slots', 'gate_slots = slots',
-     'counts_test.py::test_recount_of_the_oracle'),
-    ('membranes stay in their slot', 'wavefront.py', '[v_0, v[:-1]]',
-     '[v_0, v[1:]]',
-     'executor_test.py::test_eager_runs_agree_with_the_oracle[wavefront]'),
-    ('states change after the last element', 'wavefront.py',
-     '(n >= 0) & (n < num_elements)', 'n >= 0',
-     'executor_test.py::test_eager_runs_agree_with_the_oracle[wavefront]'),
-    ('a lean gradient forgets U h', 'layerwise.py', 'x_n @ packed.w, nm1_n.h)',
-     'x_n @ packed.w, 0 * nm1_n.h)',
-     'executor_test.py::test_gradients_of_all_executors_agree'
-     "[(1, 2, 5, ['ifgoch'], 'float32')]"),
+    # --- activations, neurons
+    Fault('a hard sigmoid of half the slope', 'activations',
+          'z / (2 * slope) + 0.5', 'z / slope + 0.5',
+          'activations_test.py::test_agrees_with_the_oracle[3.0-hard-f]'),
+    Fault(
+        'a quantised clip learns beyond its range', 'activations',
+        '(d > low) & (d < 1.0)', 'd > low', 'activations_test.py'
+        '::test_gradient_of_a_quantised_activation_passes_straight_through[c]'),
+    Fault(
+        'does not fire at equality', 'neurons', '(x >= 0)', '(x > 0)',
+        'neurons_test.py::test_fires_at_equality_and_resets_in_the_same_step'),
+    Fault(
+        'surrogate grows with its width', 'neurons',
+        '](y / width) / (v_th * width)', '](y / width) / v_th',
+        'neurons_test.py::test_gradient_is_that_of_the_antiderivative'
+        '[0.5-arctan]'),
+    Fault(
+        'the gradient of a threshold has the wrong sign', 'neurons',
+        '(-d_x * y)', '(d_x * y)', 'neurons_test.py::'
+        'test_gradient_of_the_threshold_is_that_of_the_antiderivative'
+        '[0.5-arctan]'),
+    Fault('no reset', 'neurons', 'u - v_th * s, s', 'u, s',
+          'neurons_test.py::test_a_large_drive_fires_once_and_leaves_the_rest'),
+    Fault('no leak', 'neurons', 'align(neuron.leak, d) * v_tm1', 'v_tm1',
+          'neurons_test.py::test_the_leak_forgets'),
+    Fault('no bias shift', 'neurons', '0.0 if signed else v_th / 2', '0.0',
+          'neurons_test.py::test_integrate_and_fire_carries_the_optimal_shift'),
+    Fault('a membrane starts at rest', 'neurons',
+          'jnp.broadcast_to(align(neuron.v_0, like), shape)',
+          'jnp.zeros(shape, like.dtype)',
+          'neurons_test.py::test_staircase_of_a_binary_if[0.25-3]'),
+    Fault('a threshold may become negative', 'neurons',
+          'raw._replace(v_th=jnp.exp(raw.v_th)', 'raw._replace(v_th=raw.v_th',
+          'neurons_test.py::test_constrain_maps_any_leaves_into_range'),
+    # --- types, cells, scan, wavefront
+    Fault(
+        'h is said to spike where o alone does', 'types', 'return o * c',
+        'return o', 'train_test.py::'
+        'test_the_penalty_is_on_spikes_whatever_their_amplitude[sites0]'),
+    Fault('i and f swapped', 'cells', 'f * c_nm1 + i * g', 'i * c_nm1 + f * g',
+          'cells_test.py::test_the_equations_for_given_gates'),
+    Fault('the product with the input lacks the bias', 'cells',
+          'x @ fuse(layer.w) + b', 'x @ fuse(layer.w) + 0 * b',
+          'cells_test.py::test_the_input_product_adds_the_bias'),
+    Fault(
+        'a shared state is that of the last step', 'cells',
+        'functools.reduce(jnp.add, list(leaf))[None] / count', 'leaf[-1:]',
+        'cells_test.py::'
+        'test_an_element_is_its_updates_one_after_the_other[oc-shared]'),
+    Fault('an output is that of the state after the step', 'cells',
+          'kind.output(neuron, before, s[None])[0]',
+          'kind.output(neuron, after[site], s[None])[0]',
+          'carried_test.py::test_two_steps_agree_with_the_oracle'
+          '[c]'),
+    Fault('a gradient is of the wrong h', 'scan', 'outputs[0][:-1]]',
+          'outputs[0][1:]]', _GRADIENT),
+    Fault('a lean gradient forgets U h', 'scan', 'x_n @ packed.w, nm1_n.h)',
+          'x_n @ packed.w, 0 * nm1_n.h)', _GRADIENT),
+    Fault('neurons learn from the first element alone', 'scan',
+          'd_rest = jax.tree.map(jnp.add, d_rest, d_rest_n)',
+          'd_rest = d_rest_n', _GRADIENT),
+    Fault('states of neurons stay in their slot', 'wavefront',
+          '[start, v[:-1]]', '[start, v[1:]]',
+          'scan_test.py::test_eager_runs_agree_with_the_oracle[wavefront]'),
+    Fault('states change after the last element', 'wavefront',
+          '(n >= 0) & (n < num_elements)', 'n >= 0',
+          'scan_test.py::test_eager_runs_agree_with_the_oracle[wavefront]'),
+    Fault('the wavefront runs carried neurons of two steps', 'wavefront',
+          'config.num_steps > 1', 'config.num_steps > 2',
+          'carried_test.py::test_wavefront_refuses_several_steps_and_says_why'),
+    # --- model
+    Fault('pooled features are sorted by name', 'model',
+          'for name in config.pooling', 'for name in sorted(config.pooling)',
+          'model_test.py::test_apply_agrees_with_the_oracle'
+          '[oc_h]'),
+    Fault('an input neuron starts anew at every element', 'model',
+          'if kind.carried:', 'if False:',
+          'carried_test.py::test_two_steps_agree_with_the_oracle'
+          '[input]'),
+    Fault('an observer is forgotten', 'model', 'observe or\n', 'None or\n',
+          'model_test.py::test_executor_observer_and_state_are_handed_on'),
+    Fault('the matrices U of all gates are the same', 'model',
+          'orthogonal(k, (hidden, hidden))',
+          'orthogonal(u_key, (hidden, hidden))',
+          'model_test.py::test_init_uses_every_key_once'),
+    Fault(
+        'a stretched network takes in more', 'model', 'i=layer.b.i - shift',
+        'i=layer.b.i + shift', 'model_test.py::'
+        'test_odds_of_forgetting_and_of_input_move_by_the_factor[4.0]'),
+    # --- calibrate, fitting, convert
+    Fault('drives are rounded down', 'calibrate', 'jnp.round(d *',
+          'jnp.floor(d *',
+          'calibrate_test.py::test_counts_are_those_of_numpy[64-hard]'),
+    Fault('what fills a batch up is counted', 'calibrate',
+          'np.where(real, index % 2, 2)', 'np.where(real, index % 2, 1)',
+          'calibrate_test.py::test_batches_do_not_matter[3]'),
+    Fault(
+        'a rule is not checked on what was held out', 'fitting',
+        '(each[0] < best[0]) & (each[2] <= best[2])', 'each[0] < best[0]',
+        'fitting_test.py::test_a_rule_is_compared_with_the_one_taken_before'
+        '[mse_fit3-mse_held_out3-if_uniform]'),
+    Fault('the shift of most error is taken', 'fitting',
+          'best = np.argmin(error, 1)', 'best = np.argmax(error, 1)',
+          'fitting_test.py::test_shift_helps_where_the_target_is_a_curve'),
+    Fault('the best amplitude is not the least squares one', 'fitting',
+          '2 * amplitude * product', 'amplitude * product',
+          'fitting_test.py::test_evaluate_finds_the_best_amplitude'),
+    Fault(
+        'a leak takes half of the shift', 'fitting', '2 * v_0, amplitude',
+        'v_0, amplitude', 'fitting_test.py::'
+        'test_nearly_if_has_the_staircase_of_the_if[256-False-1]'),
+    Fault(
+        'neurons follow the drive', 'convert',
+        'activations.squash(site, centres, model.config)', 'centres',
+        'convert_test.py::'
+        'test_the_target_is_the_activation_of_the_source[i]'),
+    Fault(
+        'all sites are ternary', 'convert',
+        'signed = site in types.SIGNED_SITES', 'signed = True',
+        'convert_test.py::'
+        'test_uniform_if_is_the_integrate_and_fire_neuron'),
+    Fault('the couplings are one', 'convert',
+          "names = ('num_steps', 'coupling',", "names = ('num_steps',",
+          'convert_test.py::test_config_of_the_result'),
+    # --- operations, energy, select
+    Fault('the last h is multiplied by U', 'operations', 'h.at(slice(-1)), 4',
+          'h, 4', 'operations_test.py::test_one_spiking_layer_by_hand'),
+    Fault('f c is multiplied at the first element', 'operations',
+          "times = num_elements - (a == 'f')", 'times = num_elements',
+          'operations_test.py::test_one_spiking_layer_by_hand'),
+    Fault('an accumulation is free', 'energy', 'p.mac * e.mac + p.ac * e.ac',
+          'p.mac * e.mac', 'energy_test.py::test_ledgers_by_hand'),
+    Fault('a clip is one comparison', 'energy', '2 * work.clip', 'work.clip',
+          'energy_test.py::test_ledgers_by_hand'),
+    Fault('a sigmoid adds nothing', 'energy', 'work.add + work.smooth',
+          'work.add', 'energy_test.py::test_ledgers_by_hand'),
+    Fault('what costs more energy beats', 'select', 'and a[1] <= b[1]', '',
+          'select_test.py::test_front_has_what_nothing_beats'),
+    # --- tasks, train, parallel
+    Fault(
+        'the least likely class is right', 'tasks', 'jnp.argmax(outputs, -1)',
+        'jnp.argmin(outputs, -1)', 'train_test.py::'
+        'test_evaluate_counts_right_answers_over_uneven_batches'),
+    Fault('labels are not smoothed', 'tasks', 'num_outputs), smoothing)',
+          'num_outputs), 0 * smoothing)',
+          'train_test.py::test_cross_entropy_is_the_textbook_formula'),
+    Fault('the rate falls before it has risen', 'train',
+          'done < numbers.warmup', 'done <= 0',
+          'train_test.py::test_the_rate_is_that_of_optax[0.1-50]'),
+    Fault(
+        'the input statistics are trained', 'train',
+        "_replace(mean='fixed', std='fixed')", "_replace(mean='fixed')",
+        'train_test.py::'
+        'test_the_optimiser_never_moves_the_statistics_whatever_their_gradient'
+    ),
+    Fault('the worst epoch is kept', 'train', 'sign * found.metric > sign',
+          'sign * found.metric < sign',
+          'train_test.py::test_best_is_the_epoch_that_validation_chose'),
+    Fault('a training has the keys of init', 'train',
+          'jax.random.fold_in(jax.random.key(config.seed), _STREAM)',
+          'jax.random.key(config.seed)',
+          'train_test.py::test_keys_are_used_once'),
+    Fault(
+        'a mean over devices is a sum', 'parallel', 'jax.lax.pmean',
+        'jax.lax.psum', 'parallel_test.py::'
+        'test_a_mean_over_the_batch_is_that_of_the_means_of_its_parts'),
+    # --- checkpoint, importers
+    Fault('a step is overwritten', 'checkpoint', 'newest >= step',
+          'newest > step', 'checkpoint_test.py::test_nothing_is_overwritten'),
+    Fault('infinite values pass', 'checkpoint',
+          '~np.isfinite(np.asarray(leaf, wide))',
+          'np.isnan(np.asarray(leaf, wide))',
+          'checkpoint_test.py::test_not_finite[float32-inf]'),
+    Fault('a loaded neuron is the first registered', 'checkpoint',
+          'neurons.by_name(name)', 'next(iter(neurons.KINDS))',
+          'checkpoint_test.py::test_neurons_of_any_type_are_saved_by_name'),
+    Fault('an imported LSTM is hard', 'importers', "family='standard'",
+          "family='hard'", 'importers_test.py::test_same_logits_as_linen'),
 ]
 
-
-def copy_project(folder):
-  for name in ('slstm', 'tests'):
-    shutil.copytree(ROOT / name, folder / name, ignore=IGNORED)
-  shutil.copy(ROOT / 'setup.cfg', folder)
+_TESTS = sorted({fault.test for fault in FAULTS})
 
 
-def run_tests(folder, tests):
+def source_of(fault):
+  """Path and faulty source of a module."""
+  path = ROOT / 'slstm' / f'{fault.module}.py'
+  text = path.read_text(encoding='utf-8')
+  count = text.count(fault.old)
+  assert count == 1, f'{path.name}: {fault.old!r} is there {count} times'
+  return path, text.replace(fault.old, fault.new)
+
+
+# --- The process that runs them -----------------------------------------------
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+  """Loads a module from a text in place of its file."""
+
+  def __init__(self, name, path, source):
+    super().__init__(name, str(path))
+    self._source = source
+
+  def get_code(self, fullname):
+    return compile(self._source, self.path, 'exec', dont_inherit=True)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+  """Finds the module of a fault, with that fault."""
+
+  def __init__(self, fault):
+    self._name = f'slstm.{fault.module}'
+    self._loader = _Loader(self._name, *source_of(fault))
+
+  def find_spec(self, fullname, path, target=None):
+    if fullname != self._name:
+      return None
+    return importlib.util.spec_from_loader(fullname, self._loader)
+
+
+def _forget():
+  """Makes the next import of the package and of its tests a new one."""
+  kept = sys.modules.get('tests')  # and its settings, that JAX takes once only
+  for name in list(sys.modules):
+    package, _, rest = name.partition('.')
+    if package == 'slstm' or package == 'tests' and rest not in ('',
+                                                                 'conftest'):
+      del sys.modules[name]
+      if package == 'tests':  # or `from tests import x` would find the old one
+        vars(kept).pop(rest, None)
+
+
+def _run(tests, *options, fault=None):
   """Exit status of pytest (0 if all pass, 1 if some fail) and its output."""
-  command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider']
-  result = subprocess.run(
-      [*command, *(f'tests/{test}' for test in sorted(set(tests)))],
-      cwd=folder,
-      capture_output=True,
-      text=True,
-      check=False,
-      timeout=300)
-  return result.returncode, result.stdout + result.stderr
+  _forget()
+  finders = [] if fault is None else [_Finder(fault)]
+  sys.meta_path[:0] = finders
+  output = io.StringIO()
+  faulthandler.dump_traceback_later(_SECONDS, exit=True, file=sys.__stderr__)
+  try:
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+      status = pytest.main([
+          '-q', '-x', '--tb=short', '-p', 'no:cacheprovider', '-p', 'no:xdist',
+          *options, *(f'{ROOT}/tests/{test}' for test in tests)
+      ])
+  finally:
+    faulthandler.cancel_dump_traceback_later()
+    for finder in finders:
+      sys.meta_path.remove(finder)
+  return int(status), output.getvalue()
 
 
-def test_the_unchanged_copy_passes(tmp_path):
-  copy_project(tmp_path)
-  status, output = run_tests(tmp_path, [fault[-1] for fault in FAULTS])
+def _serve():
+  """Reads an index of FAULTS per line, or -1 for none; writes the outcome."""
+  replies = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)  # what tests print is no reply
+  # So that the unchanged package is imported for a second time, too.
+  _run(_TESTS, '--collect-only')
+  for line in sys.stdin:
+    index = int(line)
+    if index < 0:
+      outcome = _run(_TESTS)
+    else:
+      outcome = _run([FAULTS[index].test], fault=FAULTS[index])
+    replies.write(json.dumps(outcome) + '\n')
+    replies.flush()
+
+
+# --- Tests --------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module', name='outcome')
+def _outcome(tmp_path_factory):
+  """A function from an index to (status, output), of one process for all."""
+  cache = tmp_path_factory.mktemp('compiled')
+  with tempfile.TemporaryFile() as errors, subprocess.Popen(
+      [sys.executable, '-m', 'tests.mutations_test'],
+      cwd=ROOT,
+      env={
+          **os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache),
+          'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+          'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1'
+      },
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=errors,
+      text=True) as process:
+
+    def outcome(index):
+      with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(f'{index}\n')
+        process.stdin.flush()
+      line = process.stdout.readline()
+      if not line:
+        errors.seek(0)
+        pytest.fail(f'the process ended:\n{errors.read().decode()[-5000:]}')
+      return json.loads(line)
+
+    yield outcome
+    process.stdin.close()
+
+
+def test_the_unchanged_package_passes(outcome):
+  status, output = outcome(-1)
   assert status == 0, output
 
 
-@pytest.mark.parametrize('fault', FAULTS, ids=lambda fault: fault[0])
-def test_a_fault_breaks_a_test(fault, tmp_path):
-  _, module, old, new, test = fault
-  copy_project(tmp_path)
-  path = tmp_path / 'slstm' / module
-  text = path.read_text(encoding='utf-8')
-  assert text.count(old) == 1, f'{module}: {old!r} is there {text.count(old)}x'
-  path.write_text(text.replace(old, new), encoding='utf-8')
-  status, output = run_tests(tmp_path, [test])
+@pytest.mark.parametrize('index',
+                         range(len(FAULTS)),
+                         ids=[fault.what for fault in FAULTS])
+def test_a_fault_breaks_a_test(index, outcome):
+  source_of(FAULTS[index])
+  status, output = outcome(index)
   assert status == 1, output
+
+
+if __name__ == '__main__':
+  _serve()

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slstm import neurons
 from slstm import types
-from slstm.types import CellState, Gates, Layer, Neuron, Sites
+from slstm.types import CellState, Gates, Layer, Sites
 
 FEATURES = 3
 HIDDEN = 4
@@ -26,29 +27,29 @@ def choose(rng: np.random.Generator, shape: Sequence[int],
 
 
 def dyadic_neuron(rng: np.random.Generator, signed: bool,
-                  shape: tuple[int, ...]) -> Neuron:
+                  shape: tuple[int, ...]) -> neurons.LIF:
   """A LIF of dyadic values; where the shape is (), an IF for a whole layer."""
-  return Neuron(v_th=choose(rng, shape, (0.5, 0.75, 1.0)),
-                v_0=choose(rng, shape, (-0.25, 0.25) if signed else
-                           (0.25, 0.5)),
-                amplitude=choose(rng, shape, (0.5, 1.0)),
-                leak=choose(rng, shape, (0.5,)) if shape else None)
+  return neurons.LIF(v_th=choose(rng, shape, (0.5, 0.75, 1.0)),
+                     v_0=choose(rng, shape, (-0.25, 0.25) if signed else
+                                (0.25, 0.5)),
+                     amplitude=choose(rng, shape, (0.5, 1.0)),
+                     leak=choose(rng, shape, (0.5,)) if shape else None)
 
 
 def dyadic_layers(rng: np.random.Generator,
                   sites: Sequence[Sequence[str]]) -> tuple[Layer, ...]:
   """One layer for each entry of `sites`, which names its spiking sites.
 
-  The neurons of layers 0, 2, .. are LIF, one a unit; those of 1, 3, .. IF, one
-  a layer. With slope 1/2 and inputs from `dyadic_input`, every sum over up to 7
-  elements and 7 steps is exact in float32, if a layer's output is made of
-  spikes or the family is 'quantised' with 2 levels.
+  The neurons of layers 0, 2, .. are LIF, one per unit; those of 1, 3, .. IF,
+  one per layer. With slope 1/2 and inputs from `dyadic_input`, every sum over
+  up to 7 elements and 7 steps is exact in float32, if a layer's output is made
+  of spikes or the family is 'quantised' with 2 levels.
   """
   layers = []
   features = FEATURES
   for index, names in enumerate(sites):
     shape = () if index % 2 else (HIDDEN,)
-    neurons = {
+    at_sites = {
         name: dyadic_neuron(rng, name in types.SIGNED_SITES, shape)
         for name in names
     }
@@ -57,20 +58,20 @@ def dyadic_layers(rng: np.random.Generator,
             w=Gates(*(grid(rng, (features, HIDDEN), 2, 0.5) for _ in range(4))),
             u=Gates(*(grid(rng, (HIDDEN, HIDDEN), 1, 1.0) for _ in range(4))),
             b=Gates(*(grid(rng, (HIDDEN,), 2, 0.5) for _ in range(4))),
-            neurons=Sites(**neurons)))
+            neurons=Sites(**at_sites)))
     features = HIDDEN
   return tuple(layers)
 
 
 def dyadic_input(rng: np.random.Generator, *axes: int) -> jax.Array:
-  """An input [*axes, D] for `dyadic_layers`."""
+  """An input [*axes, D], time- or batch-major, for `dyadic_layers`."""
   return grid(rng, (*axes, FEATURES), 2, 0.5)
 
 
 def dyadic_state(rng: np.random.Generator, layers: Sequence[Layer], slots: int,
                  batch: int) -> tuple[CellState, ...]:
   """A random initial state of each layer."""
-  shapes = [(slots, batch, layer.u.i.shape[0]) for layer in layers]
+  shapes = [(slots, batch, layer.num_units) for layer in layers]
   return tuple(
       CellState(grid(rng, shape, 1, 1.0), grid(rng, shape, 4, 0.5))
       for shape in shapes)

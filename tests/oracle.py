@@ -9,8 +9,13 @@ they read:
   u = leak v + d,  s = fire(u),  v <- u - v_th s,  output amplitude s
 
 Nothing is fused, batched, scanned or shared with the library. Parameters are
-whatever has the attributes that `slstm.types` names; arithmetic is in the given
-dtype. Axes: N elements, T steps, B batch, D features, H hidden units.
+whatever has the attributes that `slstm.types` names, a config whatever has
+those of its Config; arithmetic is in the given dtype. A neuron is looked up in
+`KINDS` by the name of its type; a test may add its own. Beside the couplings of
+the library there is 'rate': one update per element, in which every neuron
+stands for the mean of T steps under a constant drive.
+
+Axes: N elements, T steps, B batch, D features, H hidden units, P poolings.
 """
 
 import numpy as np
@@ -40,11 +45,11 @@ class Result:
     self.drive, self.output, self.spikes = drive, output, spikes
 
 
-class Logits:
-  """What `apply` computed: logits [B, K], pooled [B, P H] and a Result."""
+class Forward:
+  """What `apply` computed: outputs [B, K], pooled [B, P H] and a Result."""
 
-  def __init__(self, logits, pooled, result):
-    self.logits, self.pooled, self.result = logits, pooled, result
+  def __init__(self, outputs, pooled, result):
+    self.outputs, self.pooled, self.result = outputs, pooled, result
 
 
 def cast(tree, dtype):
@@ -81,13 +86,40 @@ def initial_membrane(neuron, like):
   return np.zeros_like(like) + neuron.v_0
 
 
+class Kind:
+  """What a neuron does.
+
+  Attributes:
+    initial: maps (neuron, an array like the drive) to the state to start from.
+    step: maps (neuron, state, drive, ternary) to (state, spikes, output).
+    carried: whether the state lives for the sequence, not for one element.
+  """
+
+  def __init__(self, initial, step, carried=False):
+    self.initial, self.step, self.carried = initial, step, carried
+
+
+def _lif(neuron, v, d, ternary):
+  v, s = lif_step(neuron, v, d, ternary)
+  return v, s, neuron.amplitude * s
+
+
+KINDS = {'LIF': Kind(initial_membrane, _lif)}
+
+
+def kind_of(neuron):
+  """The entry of `KINDS` for a neuron."""
+  return KINDS[type(neuron).__name__]
+
+
 def staircase(neuron, d, num_steps, ternary):
   """Mean output over T steps of a neuron whose drive does not change."""
-  v = initial_membrane(neuron, d)
+  kind = kind_of(neuron)
+  state = kind.initial(neuron, d)
   total = np.zeros_like(d)
   for _ in range(num_steps):
-    v, s = lif_step(neuron, v, d, ternary)
-    total = total + neuron.amplitude * s
+    state, _, output = kind.step(neuron, state, d, ternary)
+    total = total + output
   return total / num_steps
 
 
@@ -159,10 +191,11 @@ def _run_example(layers, x, h, c, config):
   num_steps = 1 if config.coupling == 'rate' else config.num_steps
   h, c = [list(rows) for rows in h], [list(rows) for rows in c]
   history, handed_on = [[] for _ in layers], [[] for _ in layers]
+  carried = [{} for _ in layers]
   for x_n in x:
     below = x_n
     for index, layer in enumerate(layers):
-      membrane = {}  # every element starts from v_0
+      for_element = {}  # every element starts anew
       steps = []
       if config.coupling == 'shared':  # every step starts from the same state
         h[index], c[index] = h[index] * num_steps, c[index] * num_steps
@@ -175,9 +208,13 @@ def _run_example(layers, x, h, c, config):
             return activation(site, d, config)
           if config.coupling == 'rate':
             return staircase(neuron, d, config.num_steps, TERNARY[site])
-          v = membrane.get(site, initial_membrane(neuron, d))
-          membrane[site], spikes[site] = lif_step(neuron, v, d, TERNARY[site])
-          return neuron.amplitude * spikes[site]
+          kind = kind_of(neuron)
+          states = carried[index] if kind.carried else for_element
+          if site not in states:
+            states[site] = kind.initial(neuron, d)
+          states[site], spikes[site], output = kind.step(
+              neuron, states[site], d, TERNARY[site])
+          return output
 
         z = pre_activations(layer, below[t if len(below) > 1 else 0],
                             h[index][t])
@@ -258,27 +295,30 @@ def _stack_sites(histories, part):
 
 
 def encode(encoder, x, config, dtype):
-  """The first layer's input for raw x [N, B, D]: [N, 1 or T, B, D]."""
+  """The first layer's input for raw x [B, N, D]: [N, 1 or T, B, D]."""
   encoder, x = cast((encoder, x), dtype)
-  d = (x - encoder.mean) / encoder.std
+  d = (np.moveaxis(x, 1, 0) - encoder.mean) / encoder.std
   neuron = encoder.neuron
   if neuron is None:
     return d[:, None]
-  if config.coupling != 'step' or config.encoder_steps:
-    steps = config.encoder_steps or config.num_steps
-    return staircase(neuron, d, steps, True)[:, None]
-  outputs = np.zeros(d.shape[:1] + (config.num_steps,) + d.shape[1:], dtype)
+  kind = kind_of(neuron)
+  outputs = []
   for n, d_n in enumerate(d):
-    v = initial_membrane(neuron, d_n)
-    for t in range(config.num_steps):
-      v, s = lif_step(neuron, v, d_n, True)
-      outputs[n, t] = neuron.amplitude * s
-  return outputs
+    if n == 0 or not kind.carried:
+      state = kind.initial(neuron, d_n)
+    for _ in range(config.encoder_steps or config.num_steps):
+      state, _, output = kind.step(neuron, state, d_n, True)
+      outputs.append(output)
+  outputs = np.reshape(outputs, (len(d), -1, *d.shape[1:]))
+  if config.coupling == 'step' and not config.encoder_steps:
+    return outputs
+  return outputs.mean(axis=1, keepdims=True)
 
 
-def apply(params, x, config, dtype):
-  """Classifies raw x [N, B, D]."""
-  result = run(params.layers, encode(params.encoder, x, config, dtype), config,
+def apply(model, x, dtype, config=None):
+  """Runs a network over raw x [B, N, D], by default with its own config."""
+  config = config or model.config
+  result = run(model.layers, encode(model.encoder, x, config, dtype), config,
                dtype)
   mean_over_t = result.h.mean(axis=1)
   pools = {
@@ -287,5 +327,5 @@ def apply(params, x, config, dtype):
       'max': mean_over_t.max(axis=0),
   }
   pooled = np.concatenate([pools[name] for name in config.pooling], axis=-1)
-  readout = cast(params.readout, dtype)
-  return Logits(pooled @ readout.w + readout.b, pooled, result)
+  readout = cast(model.readout, dtype)
+  return Forward(pooled @ readout.w + readout.b, pooled, result)

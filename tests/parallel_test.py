@@ -7,37 +7,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slstm import executor as executor_lib
-from slstm import neurons
-from slstm import objective
+import slstm
 from slstm import parallel
+from slstm import scan
 from slstm import train
-from slstm.types import Config, Sites
+from slstm.model import EXECUTORS
 from tests import networks
 from tests import train_test
 
+executors = pytest.mark.parametrize('executor',
+                                    [EXECUTORS[name] for name in EXECUTORS],
+                                    ids=list(EXECUTORS))
 
-def noisy(key, x):
-  return x + 0.1 * jax.random.normal(key, x.shape)
 
-
-@pytest.mark.parametrize('spiking', [False, True])
-def test_a_training_on_two_devices_is_that_on_one(spiking):
-  params, config = train_test.source(), train_test.CONFIG
-  recipe = dataclasses.replace(train_test.FAST, epochs=2, dropout=0.2)
-  teacher = None
-  if spiking:
-    teacher = train.Teacher(params, config)
-    recipe = dataclasses.replace(recipe, distillation=0.5)
-    config = dataclasses.replace(config, num_steps=2)
-    made = Sites(o=neurons.integrate_and_fire(False),
-                 c=neurons.integrate_and_fire(True))
-    params = params._replace(layers=tuple(
-        layer._replace(neurons=made) for layer in params.layers))
-  one, two = (train_test.all_epochs(params,
+@pytest.mark.parametrize('is_spiking', [False, True])
+def test_a_training_on_two_devices_is_that_on_one(is_spiking):
+  model, teacher = train_test.source(), None
+  config = dataclasses.replace(train_test.FAST, epochs=2, dropout=0.2)
+  if is_spiking:
+    teacher, model = model, train_test.spiking()
+    config = dataclasses.replace(config, distillation=0.5)
+  one, two = (train_test.all_epochs(model,
                                     config,
-                                    recipe,
-                                    augment=noisy,
+                                    augment=train_test.noisy,
                                     teacher=teacher,
                                     devices=jax.devices()[:count])
               for count in (1, 2))
@@ -48,34 +40,26 @@ def test_a_training_on_two_devices_is_that_on_one(spiking):
         state.raw, other_state.raw)
 
 
-def spiking():
-  """An LSTM, and it with neurons at o and c for T = 2."""
-  params = train_test.source()
-  made = Sites(o=neurons.integrate_and_fire(False),
-               c=neurons.integrate_and_fire(True))
-  layers = tuple(layer._replace(neurons=made) for layer in params.layers)
-  config = dataclasses.replace(train_test.CONFIG, num_steps=2)
-  return params, params._replace(layers=layers), config
-
-
-@pytest.mark.parametrize('executor', sorted(executor_lib.EXECUTORS))
+@executors
 def test_no_device_gathers_the_batch(executor):
-  lstm, params, config = spiking()
-  recipe = dataclasses.replace(train_test.FAST,
-                               executor=executor,
-                               dropout=0.2,
-                               distillation=0.5)
+  model, lstm = train_test.spiking(), train_test.source()
+  config = dataclasses.replace(train_test.FAST, dropout=0.2, distillation=0.5)
   place = parallel.placement(16)
-  state = train.initial_state(params, recipe, 16)
-  moving = place.everywhere((state.raw, state.average, state.opt_state))
-  data = train_test.toy(16)
-  batch = (place.split(np.swapaxes(data.x, 0, 1), 1), place.split(data.y, 0))
-  key, step, teacher = place.everywhere(
-      (jax.random.key(0), jnp.asarray(1), lstm))
+  moving = place.everywhere(train_test.moving_of(model, config))
+  batch = place.split(tuple(train_test.toy(16)))
+  key, numbers, teacher, model = place.everywhere(
+      (jax.random.key(0), jax.tree.map(jnp.asarray,
+                                       config.numbers(4)), lstm, model))
   compiled = [
-      train.train_step.lower(moving, batch, key, step, config, recipe, 1, place,
-                             None, teacher, train_test.CONFIG),
-      train.predict.lower(place.everywhere(params), batch[0], config, executor)
+      train.train_step.lower(moving,
+                             batch,
+                             key,
+                             1,
+                             numbers,
+                             teacher,
+                             executor=executor,
+                             place=place),
+      train.predict.lower(model, batch[0], executor=executor)
   ]
   trained, inference = (lowered.compile().as_text() for lowered in compiled)
   assert 'all-reduce' in trained  # of the gradients
@@ -85,18 +69,15 @@ def test_no_device_gathers_the_batch(executor):
 
 @pytest.mark.parametrize('coupling', ['step', 'shared'])
 def test_the_gradient_of_two_devices_is_that_of_one(coupling):
-  _, params, config = spiking()
-  config = dataclasses.replace(config, coupling=coupling)
-  recipe = dataclasses.replace(train_test.FAST, rate_penalty=0.5)
-  raw, data, place = train.unconstrain(params), train_test.toy(
-      16), parallel.placement(16)
-  arguments = (raw, jnp.asarray(np.swapaxes(data.x, 0, 1)),
-               objective.smoothed(jnp.asarray(data.y), 2, 0.1),
-               objective.dropout_mask(jax.random.key(0), raw, 16, 0.25))
-  descend = jax.value_and_grad(
-      lambda *given: objective.loss(*given, config, recipe))
+  raw = slstm.unconstrain(train_test.spiking(coupling=coupling))
+  data, place = train_test.toy(16), parallel.placement(16)
+  mask = jax.random.bernoulli(jax.random.key(0), 0.75, (16, 8)) / 0.75
+  arguments = (raw, jnp.asarray(data.x),
+               train_test.TASK.targets(jnp.asarray(data.y), 2, 0.1), mask, 0.5)
+  descend = jax.value_and_grad(lambda *given: train.loss(
+      *given, task=train_test.TASK, executor=scan.stacked))
   whole = jax.jit(descend)(*arguments)
-  shared = jax.jit(place.mean(descend, (None, 1, 0, 0)))(*arguments)
+  shared = jax.jit(place.mean(descend, (None, 0, 0, 0, None)))(*arguments)
   assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(whole)) > .1
   jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
@@ -114,27 +95,41 @@ def test_a_mean_over_the_batch_is_that_of_the_means_of_its_parts():
   along, squares = jax.jit(place.mean(means, (None, 1, 0)))(2.0, x, y)
   np.testing.assert_allclose(along, 2 * x.mean(1))
   np.testing.assert_allclose(squares, (y**2).mean())
-  assert parallel.Placement(None).mean(means, (None, 1, 0)) is means
+  assert parallel.Placement().mean(means, (None, 1, 0)) is means
 
 
-@pytest.mark.parametrize('executor', sorted(executor_lib.EXECUTORS))
+@executors
 def test_spikes_are_those_of_one_device_bit_by_bit(executor):
   rng = np.random.default_rng(0)
   layers = networks.dyadic_layers(rng, ('ifgoc', 'oc'))
-  x = networks.dyadic_input(rng, 5, 4)[:, None]
-  config = Config('hard', 0.5, num_steps=3)
-  run = jax.jit(executor_lib.run, static_argnums=(2, 3))
+  model = slstm.init(jax.random.key(0),
+                     num_features=networks.FEATURES,
+                     hidden_sizes=(networks.HIDDEN,) * 2,
+                     num_outputs=2,
+                     config=slstm.Config(slope=0.5, num_steps=3))
+  model = model.replace(layers=layers)
+  x = networks.dyadic_input(rng, 4, 5)
+
+  @jax.jit
+  def run(model, x):
+    forward = slstm.apply(model,
+                          x,
+                          executor=executor,
+                          observe=lambda record: record.spikes)
+    return forward.observed, forward.state
+
   place = parallel.placement(4)
-  whole = run(layers, x, config, executor)
-  shared = run(place.everywhere(layers), place.split(x, 2), config, executor)
-  assert shared.h.sharding.device_set == set(jax.devices())
+  whole = run(model, x)
+  shared = run(place.everywhere(model), place.split(x))
+  assert whole[0][1].c.any()
+  assert shared[0][1].c.sharding.device_set == set(jax.devices())
   jax.tree.map(np.testing.assert_array_equal, shared, whole)
 
 
 def test_an_odd_set_is_evaluated_on_all_devices():
-  params, data = train_test.source(), train_test.toy(37)
-  whole = train.evaluate(params, data, train_test.CONFIG, batch_size=37)
-  parts = train.evaluate(params, data, train_test.CONFIG, batch_size=16)
+  model, data = train_test.source(), train_test.toy(37)
+  whole = slstm.evaluate(model, data, batch_size=37)
+  parts = slstm.evaluate(model, data, batch_size=16)
   assert parts == pytest.approx(whole, rel=1e-5)
 
 

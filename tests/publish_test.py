@@ -53,11 +53,12 @@ def test_publishing_again_adds_what_is_new(run, folder):
   first = contents(folder)
   publish.publish(run, folder)
   assert contents(folder) == first
-  trees.add_snn(run,
-                'tuned_T2_h',
-                'converted_T2',
-                trees.evaluation(0.5, (1, 1, 1, 1), 0.5),
-                sites=('h',))
+  trees.add_model(run,
+                  'tuned_T2_h',
+                  'converted_T2',
+                  trees.evaluation(0.5, (1, 1, 1, 1), 0.5),
+                  model={'hidden': (6,)},
+                  snn={'epochs': 9})
   publish.publish(run, folder)
   assert set(contents(folder)) - set(first) == {
       f'tuned_T2_h{end}/{name}' for end in ('', '_test')
@@ -85,13 +86,13 @@ def test_other_figures_are_not_overwritten(run, folder, name, old, new):
 
 
 @pytest.mark.parametrize('gone, told', [
-    ('tuned_T2/metrics.json', 'tuned_T2/ is not finished; run experiments.'),
-    ('tuned_T2', 'folder tuned_T2/ is missing'),
-    ('hard_test', 'hard LSTM: no test figures'),
-    ('hard_test/metrics.json', 'hard LSTM: no test figures'),
-    ('standard', 'folder standard/ is missing'),
-    ('latency', 'Latencies: folder latency/ is missing or not finished'),
-    ('latency/metrics.json', 'Latencies: folder latency/ is missing or not'),
+    ('tuned_T2/metrics.json', 'tuned_T2/ is missing or not finished'),
+    ('tuned_T2', 'tuned_T2/ is missing'),
+    ('hard_test', 'hard_test/ is missing or not'),
+    ('hard_test/metrics.json', 'hard_test/ is missing or not'),
+    ('standard', 'standard/ is missing'),
+    ('latency', 'latency/ is missing, not finished or'),
+    ('latency/metrics.json', 'latency/ is missing, not finished or'),
 ])
 def test_unfinished_run_is_refused(run, folder, gone, told):
   if '/' in gone:
@@ -158,7 +159,7 @@ def test_folder_is_named_after_the_seed(run, folder):
 def test_binary(run, folder):
   trees.edit(run / 'hard' / 'config.json', 'c0ffee', 'c0ffee-dirty')
   status, printed = binaries.run_python('-m', 'experiments.publish',
-                                        f'--work_dir={run}',
+                                        f'--workdir={run}',
                                         f'--results={folder}', '--allow_dirty')
   assert status == 0, printed
   assert (folder / 'plan.json').exists()

@@ -4,46 +4,32 @@ The work directory is written by hand, with figures from which the expected
 cells can be read off.
 """
 
-import dataclasses
 import json
+import shlex
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments import config as config_lib
+from experiments import configs
+from experiments import main
 from experiments import provenance
-from experiments import reference
 from experiments import report
-from experiments.presets import PRESETS
-from experiments.reporting import details
-from experiments.reporting import results as results_lib
-from experiments.reporting import summary
+from experiments import runs
+from experiments.reporting import load
 from experiments.reporting import tables
 from slstm import types
+from tests import trees
 
 PLOTS = ('accuracy', 'energy', 'raster', 'staircases', 'training')
 SITES = dict.fromkeys(types.SITES)
-WORK = {'multiply': 1.0, 'add': 2.0, 'compare': 3.0, 'smooth': 4.0, 'clip': 5.0}
+WORK = trees.WORK
 ERROR = {'mae_fit': 0.2, 'mse_fit': 0.1, 'mae_held_out': 0.2}
 
 
-def write(folder, stage, source, metrics, **experiment):
-  experiment = dataclasses.asdict(
-      dataclasses.replace(config_lib.Experiment(), hidden=(6,), **experiment))
-  folder.mkdir()
-  (folder / 'config.json').write_text(
-      json.dumps({
-          'stage': stage,
-          'source': source,
-          'experiment': experiment,
-          'data_digest': '5a',
-          'commit': 'c0ffee'
-      }))
-  (folder / 'metrics.json').write_text(json.dumps(metrics))
-
-
-def evaluation(accuracy, spent, mac, ac, rate=None):
+def evaluation(score, spent, mac, ac, rate=None, metric='accuracy'):
   """As `evaluate` writes them; `spent` in pJ for int32 1, 2, fp32 1, 2."""
 
   def energy(total):
@@ -65,7 +51,7 @@ def evaluation(accuracy, spent, mac, ac, rate=None):
   return {
       'sizes': {'elements': 8, 'features': 2, 'hidden': [6], 'classes': 3,
                 'parameters': 9},
-      'test_accuracy': accuracy,
+      f'test_{metric}': score,
       'counts': {
           'encoder': {'elementwise': WORK, 'spike_rate': None},
           'layers': [layer],
@@ -82,11 +68,11 @@ def evaluation(accuracy, spent, mac, ac, rate=None):
 def site_report(held_out):
   rules = ('if_floor', 'if_uniform', 'if_data', 'lif', 'chosen')
   return {
-      'neuron': 'lif', 'rules': {'if_uniform': 1, 'if_data': 0, 'lif': 2},
-      'v_th': [0.5, 1.0, 2.0], 'leak': [0.9, 0.9, 0.9], 'v_0': [0, 0, 0.5],
-      'amplitude': [1, 1, 1],
+      'neuron': 'LIF', 'rules': {'if_uniform': 1, 'if_data': 0, 'lif': 2},
+      'parameters': {'v_th': [0.5, 1.0, 2.0], 'leak': [0.9, 0.9, 0.9],
+                     'v_0': [0, 0, 0.5]},
       'errors': {rule: {**ERROR, 'mse_held_out': e}
-                 for rule, e in zip(rules, held_out)},
+                 for rule, e in zip(rules, held_out) if e is not None},
   }  # yapf: disable
 
 
@@ -105,27 +91,37 @@ def executors(**medians):
 @pytest.fixture(name='run')
 def _run(tmp_path):
   """A finished run: standard and hard LSTM, converted and tuned at T = 2."""
-  run = tmp_path / 'run'
-  run.mkdir()
+  write_run(tmp_path / 'run')
+  return tmp_path / 'run'
+
+
+def write_run(run, name_of_metric='accuracy', **said):
+  """Accuracies of four models, or another metric of the same values."""
+  metric = name_of_metric
   history = [{
       'epoch': e,
       'loss': 1.0 / e,
-      'validation_accuracy': 0.5 + 0.1 * e
+      f'validation_{metric}': 0.5 + 0.1 * e
   } for e in (1, 2)]
-  for name, stage, source, accuracy, spent, mac, ac, rate in (
+  for name, stage, source, score, spent, mac, ac, rate in (
       ('standard', 'train_ann', None, 0.9, (8e3, 1e4, 2e4, 3e4), 4e3, 0, None),
       ('hard', 'train_ann', None, 0.875, (8e3, 9e3, 2e4, 3e4), 4e3, 0, None),
       ('converted_T2', 'convert', 'hard', 0.75, (2e3, 4e3, 8e3, 2e4), 1e3, 1e6,
        0.25),
       ('tuned_T2', 'train_snn', 'converted_T2', 0.9, (2e3, 5e3, 8e3, 4e4), 1e3,
        2e6, 0.5)):  # yapf: disable
-    which = {'num_steps': 2} if rate else {'family': name}
-    metrics = {'validation_accuracy': accuracy + 0.01}
+    family = name if stage == 'train_ann' else 'hard'
+    changes = {'model': {'hidden': (6,), 'family': family}}
+    metrics = {**said, f'validation_{metric}': score + 0.01}
     if stage == 'convert':
-      metrics['report'] = [{'o': site_report((0.8, 0.4, 0.4, 0.2, 0.1))}]
-    write(run / name, stage, source, metrics, **which)
-    write(run / f'{name}_test', 'evaluate', name,
-          evaluation(accuracy, spent, mac, ac, rate), **which)
+      metrics['report'] = [{
+          'o': site_report((0.8, 0.4, 0.4, 0.2, 0.1)),
+          'c': site_report((None, 0.4, None, None, 0.4))
+      }]
+    trees.write(run / name, stage, source, metrics, **changes)
+    trees.write(run / f'{name}_test', 'evaluate', name,
+                {**said, **evaluation(score, spent, mac, ac, rate, metric)},
+                stage, **changes)  # yapf: disable
     if stage != 'convert':
       (run / name / 'history.json').write_text(json.dumps(history))
   models = {
@@ -134,14 +130,13 @@ def _run(tmp_path):
       'converted_T2': executors(sequential=9.0, stacked=8.0, wavefront=5.0),
       'tuned_T2': executors(sequential=9.0, stacked=4.0),
   }
-  write(run / 'latency', 'latency', None, {
+  trees.write(run / 'latency', 'latency', None, {
       'machine': {'platform': 'p', 'cpu_count': 2, 'jax_version': '1',
                   'device_kind': 'cpu'},
       'rounds': 7,
       'models': {k: {'num_steps': 1, 'executors': v} for k, v in models.items()}
-  })  # yapf: disable
+  }, 'train_snn')  # yapf: disable
   write_traces(run)
-  return run
 
 
 def write_traces(run):
@@ -156,126 +151,212 @@ def write_traces(run):
   np.savez_compressed(
       run / 'tuned_T2_test' / 'raster.npz', **{
           'input': np.ones((8, 2), np.float32),
-          'logits': np.arange(3.0),
+          'outputs': np.arange(3.0),
           'layers[0].o': np.abs(spikes),
           'layers[0].h': spikes,
           'layers[0].state': np.zeros((8, 6), np.float32),
       })
 
 
-def rows(table):
-  return {row[0]: dict(zip(table.header, row)) for row in table.rows}
+def read(folder):
+  run, = load.read(folder).runs.values()
+  return run
+
+
+def collect(folder):
+  return tables.collect([load.read(folder)])
+
+
+def cells(frame):
+  """Cells by the name of their row."""
+  return {
+      row[0]: dict(zip(frame.columns, row))
+      for row in frame.itertuples(index=False)
+  }
 
 
 def test_accuracy_table(run):
-  found = rows(summary.accuracy(results_lib.read(run)))
+  found = cells(tables.accuracy(collect(run)))
   assert list(found) == [
       'standard LSTM', 'hard LSTM', 'converted T=2', 'fine-tuned T=2'
   ]
+  assert list(found['hard LSTM']) == [
+      'model', 'test %', 'validation %', 'vs source', 'vs standard',
+      'spike rate of h', 'MAC', 'AC'
+  ]
   assert [list(row.values())[1:] for row in found.values()] == [
-      ['91.00', '90.00', '-', '-', '4,010', '1'],
-      ['88.50', '87.50', '-', '-', '4,010', '1'],
-      ['76.00', '75.00', '-12.50', '0.250', '1,010', '1,000,001'],
-      ['91.00', '90.00', '+2.50', '0.500', '1,010', '2,000,001'],
+      ['90.00', '91.00', '-', '-', '-', '4,010', '1'],
+      ['87.50', '88.50', '-', '-2.50', '-', '4,010', '1'],
+      ['75.00', '76.00', '-12.50', '-15.00', '0.250', '1,010', '1,000,001'],
+      ['90.00', '91.00', '+2.50', '+0.00', '0.500', '1,010', '2,000,001'],
   ]
 
 
 def test_energy_table_and_cap(run):
-  table = summary.energies(results_lib.read(run))
-  assert table.rows[2] == ('converted T=2', '2.0', '4.00', '4.0', '2.50', '8.0',
-                           '2.50', '20.0', '1.50')
-  assert table.rows[0] == ('standard LSTM', '8.0', '1.00', '10.0', '1.00',
-                           '20.0', '1.00', '30.0', '1.00')
-  assert table.rows[3][-1] == '0.75'  # takes more than the standard LSTM
-  assert '(2 + 6) / 2 = 4.00' in table.note
-  assert '3.62 at N = 8' in table.note  # 1 + 7/8 3
+  found = [tuple(row.values())
+           for row in cells(tables.energies(collect(run))).values()
+          ]  # yapf: disable
+  assert found[2] == ('converted T=2', '2.0', '4.00', '4.0', '2.50', '8.0',
+                      '2.50', '20.0', '1.50', '4.00')
+  assert found[0] == ('standard LSTM', '8.0', '-', '10.0', '-', '20.0', '-',
+                      '30.0', '-', '-')
+  assert found[3][-2] == '0.75'  # takes more than the standard LSTM
 
 
-def test_latency_tables(run):
-  results = results_lib.read(run)
-  found = summary.latencies(results).rows
-  assert found[2] == ('converted T=2', 'wavefront', '5.00', '4.75 .. 5.50',
-                      '0.40', '500')
-  assert found[3][:3] == ('fine-tuned T=2', 'stacked', '4.00')
-  assert summary.schedules(results).rows[3] == ('fine-tuned T=2', '9.00', '900',
-                                                '4.00', '400', '-', '-')
+def test_latency_table(run):
+  frame = tables.latencies(read(run))
+  found = {(row.pop('model'), row.pop('executor')): row
+           for row in frame.to_dict('records')}  # yapf: disable
+  assert len(found) == 11  # one of the SNNs cannot run the wavefront
+  assert found['converted T=2', 'wavefront'] == {
+      'lower_quartile_ms': 4.75,
+      'median_ms': 5.0,
+      'upper_quartile_ms': 5.5,
+      'speedup': 0.4,
+      'dependent_steps': 500
+  }
 
 
 def test_longer_tables(run):
-  results = results_lib.read(run)
-  sparsity, rates = map(rows, details.activities(results))
-  assert sparsity['hard LSTM, layer 0']['h'] == '0.750'
-  assert sparsity['hard LSTM, layer 0']['g'] == '-'
+  found = read(run)
+  sparsity = cells(tables.parts(found, 'sparsity'))
+  assert sparsity['hard LSTM, layer 0']['sparsity.h'] == 0.75
+  assert np.isnan(sparsity['hard LSTM, layer 0']['sparsity.g'])
+  rates = cells(tables.parts(found, 'spike_rate'))
   assert list(rates) == ['converted T=2, layer 0', 'fine-tuned T=2, layer 0']
-  counts = rows(details.operations(results))['converted T=2']
-  assert counts['W x, MAC + AC'] == '1,000 + 0'
-  assert counts['U h, MAC + AC'] == '0 + 1,000,000'
-  assert counts['clip'] == '15'  # of encoder, layer and read-out
-  neuron = details.neurons(results).rows[0]
-  assert neuron == ('T=2, layer 0, o', 'lif', 'if_uniform 1, lif 2',
-                    '1 [0.5, 2]', '0.9', '0 [0, 0.5]', '1')
-  error = rows(details.errors(results))['T=2, layer 0, o']
-  assert error['lif'] == '2.00e-01'
-  assert error['gain of the shift, %'] == '50.0'
-  assert error['gain of if_data, %'] == '0.0'
-  assert error['gain of chosen, %'] == '75.0'
+  counts = cells(tables.parts(found, 'input', 'recurrent', 'product',
+                              'elementwise'))  # yapf: disable
+  layer = counts['converted T=2, layer 0']
+  assert layer['input.mac'] == 1000 and layer['input.ac'] == 0
+  assert layer['recurrent.mac'] == 0 and layer['recurrent.ac'] == 1000000
+  assert counts['converted T=2, readout']['product.mac'] == 10
+  assert [
+      counts[f'converted T=2, {part}']['elementwise.clip']
+      for part in ('encoder', 'layer 0', 'readout')
+  ] == [5, 5, 5]
+  error = cells(tables.conversion(found))['converted T=2, layer 0, o']
+  assert tuple(error.values())[1:6] == ('LIF', 'if_uniform 1, lif 2',
+                                        '1 [0.5, 2]', '0.9', '0 [0, 0.5]')
+  assert error['lif'] == 0.2
+  assert error['gain of the shift, %'] == pytest.approx(50.0)
+  assert error['gain of if_data, %'] == 0.0
+  assert error['gain of chosen, %'] == pytest.approx(75.0)
+  assert error['gain of chosen in mean |error|, %'] == 0.0
+
+
+def test_rules_that_were_not_tried_have_no_error(run):
+  error = cells(tables.conversion(read(run)))['converted T=2, layer 0, c']
+  assert error['if_uniform'] == error['chosen'] == 0.4
+  assert np.isnan(error['lif']) and np.isnan(error['gain of if_data, %'])
+  assert '|   - |' in tables.markdown(tables.conversion(read(run)))
+
+
+def test_reports_of_before_there_were_other_neurons(run):
+  path = run / 'converted_T2' / 'metrics.json'
+  metrics = json.loads(path.read_text())
+  site = metrics['report'][0]['o']
+  metrics['report'][0]['o'] = {**site, **site.pop('parameters')}
+  path.write_text(json.dumps(metrics))
+  neuron = cells(tables.conversion(read(run)))['converted T=2, layer 0, o']
+  assert (neuron['v_th'], neuron['leak']) == ('1 [0.5, 2]', '0.9')
 
 
 def test_report_holds_the_tables_and_the_plots(run, capsys):
   report.write(run)
   text = (run / 'report.md').read_text()
-  results = results_lib.read(run)
-  for table in (summary.accuracy(results), summary.energies(results)):
+  for table in (tables.accuracy(collect(run)), tables.energies(collect(run))):
     assert tables.markdown(table) in text
+  assert tables.markdown(tables.conversion(read(run)), 3) in text
+  assert tables.markdown(tables.latencies(read(run)), 2) in text
   assert '## Missing' not in text
   for name in PLOTS:
     assert f']({name}.png)' in text
     content = (run / f'{name}.png').read_bytes()
     assert content.startswith(b'\x89PNG') and len(content) > 5000
-  for part in ('c0ffee', '`5a`', 'Seed: 0', '91 to 94', '--hidden=6',
-               '--converted_steps=2 --tuned_steps=2'):
+  for part in ('c0ffee', '`5a`', 'Seed 0', '91 to 94', 'model.hidden',
+               '--converted_steps=2 --tuned_steps=2', '7 rounds in turns'):
     assert part in text
   assert not list(run.glob('*.partial'))
   printed = capsys.readouterr().out
-  assert '-12.50' in printed and 'Missing' not in printed
+  assert 'report.md' in printed and 'Missing' not in printed
+
+
+def test_ranking_of_sites_is_shown(run):
+  ranked = [
+      {'sites': ['o', 'c'], 'error': 0.125, 'agreement': 0.75,
+       'energy': {'1': 2e3, '2': 3e3}, 'on_front': True},
+      {'sites': ['h'], 'error': 0.5, 'agreement': 0.5,
+       'energy': {'1': 4e3, '2': 5e3}, 'on_front': False}]  # yapf: disable
+  trees.write(run / 'select', 'select', 'hard', {'candidates': ranked},
+              'convert')
+  report.write(run)
+  found = cells(tables.candidates(read(run)))
+  assert [list(row.values()) for row in found.values()] == [
+      ['o, c', 0.125, 0.75, True, 2e3, 3e3],
+      ['h', 0.5, 0.5, False, 4e3, 5e3],
+  ]
+  assert '### Which sites to convert' in (run / 'report.md').read_text()
+
+
+def test_another_metric(tmp_path):
+  write_run(tmp_path, 'rmse', metric='rmse', higher_is_better=False)
+  found = cells(tables.accuracy(collect(tmp_path)))['converted T=2']
+  assert found['test rmse'] == '0.75' and found['vs source'] == '-0.125'
+  assert found['validation rmse'] == '0.76'
+  report.write(tmp_path)
+  text = (tmp_path / 'report.md').read_text()
+  assert 'Test rmse against T' in text and 'Less rmse is better.' in text
+  assert 'accuracy,' not in text and 'points' not in text
+
+
+def test_two_metrics_are_refused(run):
+  trees.edit(run / 'hard' / 'metrics.json', '{"validation_accuracy"',
+             '{"metric": "rmse", "validation_accuracy"')
+  trees.edit(run / 'standard' / 'metrics.json', '{"validation_accuracy"',
+             '{"metric": "mae", "validation_accuracy"')
+  with pytest.raises(ValueError, match='different data or metrics'):
+    report.write(run)
 
 
 @pytest.mark.parametrize('gone, told', [
-    (('tuned_T2',), 'folder tuned_T2/ is missing; run experiments.train_snn'),
-    (('tuned_T2_test',), 'folder tuned_T2_test/ is missing'),
-    (('tuned_T2', 'tuned_T2_test'), 'folders tuned_T*/ are missing'),
-    (('standard', 'standard_test'), 'folder standard/ is missing'),
-    (('hard',), 'folder hard/ is missing; run experiments.train_ann'),
-    (('latency',), 'folder latency/ is missing'),
+    (('tuned_T2',), 'tuned_T2/ is missing or not finished'),
+    (('tuned_T2_test',), 'tuned_T2_test/ is missing'),
+    (('standard', 'standard_test'), 'standard/ is missing'),
+    (('hard',), 'hard/ is missing or not finished'),
+    (('converted_T2',), 'converted_T2/ is missing or not finished'),
+    (('latency',), 'latency/ is missing'),
 ])
 def test_missing_stage_is_named(run, gone, told):
+  (run / 'plan.json').write_text(json.dumps({'models': list(trees.ACCURACY)}))
   for name in gone:
     shutil.rmtree(run / name)
-  results = results_lib.read(run)
-  assert told in '\n'.join(summary.missing(results))
+  found = read(run)
+  assert told in '\n'.join(found.missing + found.untimed)
 
 
 def test_missing_figures_are_not_made_up(run):
   shutil.rmtree(run / 'standard_test')
   (run / 'converted_T2' / 'metrics.json').unlink()
-  results = results_lib.read(run)
-  assert summary.energies(results).rows[2][1:3] == ('2.0', 'missing')
-  assert summary.accuracy(results).rows[0][2] == 'missing'
-  found = ' '.join(summary.missing(results))
-  assert 'converted_T2/ is not finished; run experiments.convert' in found
+  energies, accuracies = (cells(table(collect(run)))
+                          for table in (tables.energies, tables.accuracy))
+  converted = energies['converted T=2']
+  assert converted['int32 1, nJ'] == '2.0'
+  assert converted['int32 1, times less'] == '-'
+  assert accuracies['standard LSTM']['test %'] == '-'
+  assert accuracies['converted T=2']['validation %'] == '-'
   report.write(run)
   text = (run / 'report.md').read_text()
-  assert f'- {summary.missing(results)[0]}' in text.split('## Results')[0]
+  told = '- converted_T2/ is missing or not finished.'
+  assert told in text.split('## Results')[0]
   assert 'nan' not in text and 'staircases.png' not in text
 
 
 def test_planned_models_are_expected(run):
   (run / 'plan.json').write_text('{"models": ["hard", "tuned_T1"]}')
-  results = results_lib.read(run)
-  assert [e.label for e in results.entries
-         ][-2:] == ['fine-tuned T=1', 'fine-tuned T=2']
-  assert any(
-      'tuned_T1/ is missing' in line for line in summary.missing(results))
+  assert read(run).missing == [
+      'tuned_T1/ is missing or not finished.',
+      'tuned_T1_test/ is missing or not finished.'
+  ]
 
 
 @pytest.mark.parametrize('name', [
@@ -290,19 +371,19 @@ def test_corrupt_file_is_named(run, name):
   with pytest.raises(ValueError, match=name.replace('.', r'\.')):
     report.write(run)
   assert path.read_bytes() == content
-  assert not (run / 'report.md').exists()
+  assert not (run / 'report.md').exists() and not list(run.glob('*.png'))
 
 
 def test_absent_entry_is_named(run):
-  (run / 'hard_test' / 'metrics.json').write_text('{"test_accuracy": 0.5}')
-  with pytest.raises(ValueError, match='hard_test.*no entry counts'):
+  trees.edit(run / 'hard_test' / 'metrics.json', '"test_accuracy"', '"other"')
+  with pytest.raises(ValueError, match='hard_test/metrics.json has no entry '
+                     'test_accuracy'):  # yapf: disable
     report.write(run)
 
 
 def test_other_data_is_refused(run):
-  path = run / 'tuned_T2' / 'config.json'
-  path.write_text(path.read_text().replace('"5a"', '"5b"'))
-  with pytest.raises(ValueError, match='converted_T2 and tuned_T2'):
+  trees.edit(run / 'tuned_T2' / 'config.json', '"5a"', '"5b"')
+  with pytest.raises(ValueError, match='different data.* tuned_T2;'):
     report.write(run)
 
 
@@ -311,42 +392,106 @@ def test_no_stages(tmp_path):
     report.write(tmp_path)
 
 
+def parsed(arguments):
+  """The experiment that a command line makes."""
+  first, *changes = arguments
+  experiment = configs.every()[first.removeprefix('--config=experiments/'
+                                                  'configs/')]
+  for change in changes:
+    path, value = change.removeprefix('--config.').split('=', 1)
+    section, key = path.split('.')
+    known = getattr(getattr(experiment, section), key)
+    parse = main._TupleParser().parse if isinstance(known,
+                                                    tuple) else type(known)
+    experiment = config_lib.replace(experiment, **{section: {key: parse(value)}
+                                                  })  # yapf: disable
+  return experiment
+
+
 def test_command_makes_the_same_experiment():
-  wanted = dataclasses.replace(PRESETS['npz'],
-                               data='my own.npz',
-                               hidden=(6, 5),
-                               sites=('h',),
-                               learning_rate=1e-4)
-  given = provenance.flags(json.loads(json.dumps(dataclasses.asdict(wanted))))
-  assert given[0] == '--preset=npz'
-  parsed = dict(flag[2:].split('=') for flag in given[1:])
-  assert parsed == {'data': 'my own.npz', 'hidden': '6,5', 'sites': 'h',
-                    'learning_rate': '0.0001'}  # yapf: disable
+  wanted = config_lib.replace(configs.every()['npz.py'],
+                              data={'path': 'my own.npz'},
+                              model={'hidden': (6, 5)},
+                              conversion={'sites': ('h', 'g')},
+                              ann={'learning_rate': 1e-4})
+  given = provenance.nearest(load.flat(runs.as_dict(wanted)))
+  assert given == [
+      '--config=experiments/configs/npz.py', '--config.data.path=my own.npz',
+      '--config.model.hidden=6,5', '--config.ann.learning_rate=0.0001',
+      '--config.conversion.sites=h,g'
+  ]
+  assert parsed(shlex.split(shlex.join(given))) == wanted
 
 
-def test_stages_of_different_configs_get_a_command_each(run):
-  path = run / 'tuned_T2' / 'config.json'
-  path.write_text(path.read_text().replace('"snn_epochs": 4',
-                                           '"snn_epochs": 3'))
-  results = results_lib.read(run)
-  found = provenance.commands(results)
-  assert len(found) == 8
-  assert any('experiments.train_snn' in line and '--snn_epochs=3' in line and
-             'converted_T2' in line for line in found)
-  assert 'snn_epochs=3' in provenance.config(results).note
+def test_every_config_needs_no_other_flag():
+  for name, experiment in configs.every().items():
+    given = provenance.nearest(load.flat(runs.as_dict(experiment)))
+    assert len(given) == 1 and parsed(given) == experiment, name
+
+
+@pytest.mark.parametrize('field, value', [('model.memory', 784.0),
+                                          ('conversion.coupling', 'rate')])
+def test_what_was_removed_is_not_commanded(run, field, value):
+  section, key = field.split('.')
+  for path in run.glob('*/config.json'):
+    config = json.loads(path.read_text())
+    if section in config['experiment']:
+      config['experiment'][section][key] = value
+      path.write_text(json.dumps(config))
+  report.write(run)
+  made = provenance.commands(read(run), 'W')
+  told = [line for line in made if line.startswith('#')]
+  assert told and all(f'{field}={value}' in line for line in told)
+  assert all('made at commit c0ffee with the code of that time' in line
+             for line in told)  # yapf: disable
+  others = ' '.join(line for line in made if line not in told)
+  assert str(value) not in others
+
+
+def test_stages_beside_what_a_pipeline_makes_get_a_command_each(run):
+  changes = {'model': {'hidden': (6,)}, 'conversion': {'num_steps': 1},
+             'snn': {'epochs': 3, 'distillation': 0.5}}  # yapf: disable
+  trees.add_model(run, 'tuned_T1', 'converted_T2', evaluation(
+      0.8, (1, 1, 1, 1), 1, 1, 0.5), **changes)  # yapf: disable
+  made = provenance.commands(read(run), 'W', '$seed')
+  assert [line.split()[2] for line in made] == [
+      'experiments.pipeline', 'experiments.train_snn', 'experiments.evaluate'
+  ]
+  assert made[0].endswith(
+      '--converted_steps=2 --tuned_steps=2 --workdir=W'), made[0]
+  assert '--config.snn' not in made[0]
+  assert '--config.snn.epochs=3' in made[1]
+  assert made[1].endswith(
+      '--source=W/converted_T2 --teacher=W/hard --workdir=W/tuned_T1')
+  assert made[2].endswith('--source=W/tuned_T1 --workdir=W/tuned_T1_test')
+
+
+def test_lstm_that_a_pipeline_would_make_otherwise(run):
+  path = run / 'standard' / 'config.json'
+  trees.edit(path, '"epochs": 12', '"epochs": 13')
+  made = provenance.commands(read(run), 'W')
+  assert len(made) == 8 and 'experiments.pipeline' not in ' '.join(made)
+  assert '--config.ann.epochs=13' in made[0]
 
 
 def test_published_figures_have_sources():
-  for figure in reference.FIGURES:
-    assert all(figure), figure
-  har, *paper = reference.for_dataset('uci_har')
-  assert har.task == reference.UCI_HAR
-  assert [figure.value for figure in paper] == ['94.75', '4.1']
-  assert reference.for_dataset('npz') == tuple(paper)
+  har = provenance.published('har', with_paper=True)
+  assert har['task'].iloc[0] == 'UCI HAR'
+  assert list(har['value']) == ['91 to 94', '94.75', '4.1']
+  assert provenance.published('npz') is None
+  everything = pd.read_csv(
+      provenance.__file__.replace('provenance.py', 'reference.csv'))
+  assert len(everything) == 13 and not everything.isna().any(axis=None)
 
 
 def test_markdown_escapes_and_aligns():
-  table = tables.Table('t', ('a|b', 'n'), (('x', '1'),))
-  assert tables.markdown(table).splitlines()[2:] == [
-      '| a\\|b |   n |', '| :--- | --: |', '| x    |   1 |'
+  table = pd.DataFrame({'a|b': ['x', 'y'], 'n': ['1', '2']})
+  assert tables.markdown(table).splitlines() == [
+      '| a\\|b |   n |', '| :--- | --: |', '| x    |   1 |', '| y    |   2 |'
   ]
+
+
+def test_numbers_in_tables():
+  table = pd.DataFrame({'n': [1234567, 1234.567, 0.00012346, np.nan]})
+  assert [line.strip('| ') for line in tables.markdown(table).splitlines()[2:]
+         ] == ['1,234,567', '1,235', '0.0001235', '-']  # yapf: disable

@@ -9,40 +9,54 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slstm import counts
-from slstm import encoders
-from slstm import energy
-from slstm import model
+from slstm import fitting
+from slstm import model as model_lib
+from slstm import neurons
 from slstm.calibrate import calibrate
 from slstm.convert import ConversionConfig
-from slstm.convert import convert
 from slstm.select import Candidate
 from slstm.select import default_subsets
 from slstm.select import rank
 from slstm.select import select
-from slstm.types import Config
+from slstm.types import SIGNED_SITES, Sites
 from tests import oracle
 
 SUBSETS = (('c', 'o'), ('h',), ('o', 'c', 'f'))
+B, N, D, H, K, T = 8, 3, 3, 4, 3, 2
+CONFIG = ConversionConfig(sites=('g',),
+                          fit=fitting.integrate_and_fire,
+                          num_steps=T)
 
 
 @functools.cache
 def _source():
-  """(params, x, calibration) of a small source network."""
+  """(model, x, calibration) of a small source network."""
   rng = np.random.default_rng(0)
-  x = rng.normal(1.0, 2.0, (3, 8, 3)).astype(np.float32)
-  config = Config()
-  params = model.init(jax.random.key(0), 3, (4,), 3, config,
-                      encoders.standardising(jnp.asarray(x)))
-  params = params._replace(
-      layers=jax.tree.map(lambda leaf: 3 * leaf, params.layers))
-  return params, x, calibrate(params, x, config, bins=256)
+  x = np.swapaxes(rng.normal(1.0, 2.0, (N, B, D)).astype(np.float32), 0, 1)
+  model = model_lib.init(jax.random.key(0),
+                         num_features=D,
+                         hidden_sizes=(H,),
+                         num_outputs=K,
+                         encoder=model_lib.standardising(jnp.asarray(x)))
+  model = model.replace(
+      layers=jax.tree.map(lambda leaf: 3 * leaf, model.layers))
+  return model, x, calibrate(model, x, bins=256)
 
 
 @functools.cache
 def _selected():
-  config = ConversionConfig(sites=('g',), neuron='if', num_steps=2)
-  return select(*_source()[:1], _source()[2], _source()[1], config, SUBSETS)
+  model, x, calibration = _source()
+  return select(model, calibration, x, CONFIG, subsets=SUBSETS)
+
+
+def _by_hand(sites):
+  """The oracle's run of the source with an IF at each of the sites."""
+  model, x, _ = _source()
+  made = {s: neurons.integrate_and_fire(s in SIGNED_SITES) for s in sites}
+  layer = model.layers[0]._replace(neurons=Sites(**made))
+  return oracle.apply(
+      model.replace(layers=(layer,), config=CONFIG.apply_to(model.config)), x,
+      np.float32)
 
 
 def test_each_subset_is_a_candidate_and_sorted_by_error():
@@ -55,22 +69,61 @@ def test_each_subset_is_a_candidate_and_sorted_by_error():
 
 
 @pytest.mark.parametrize('sites', SUBSETS)
-def test_a_candidate_is_what_its_conversion_does(sites):
-  params, x, calibration = _source()
+def test_error_and_agreement_are_those_of_the_oracle(sites):
+  model, x, _ = _source()
   found, = (one for one in _selected() if one.sites == sites)
-  conversion = convert(params, calibration,
-                       ConversionConfig(sites=sites, neuron='if', num_steps=2))
-  source = oracle.apply(params, x, calibration.config, np.float32).logits
-  logits = oracle.apply(conversion.params, x, conversion.config,
-                        np.float32).logits
-  spread = np.mean((source - source.mean())**2)
-  expected = np.mean((logits - source)**2) / spread
+  source = oracle.apply(model, x, np.float32).outputs
+  outputs = _by_hand(sites).outputs
+  variance = np.mean((source - source.mean())**2)
+  expected = np.mean((outputs - source)**2) / variance
   assert found.error == pytest.approx(expected, rel=1e-3)
-  agreement = np.mean(source.argmax(1) == logits.argmax(1))
+  agreement = np.mean(source.argmax(1) == outputs.argmax(1))
   assert found.agreement == pytest.approx(agreement)
-  ledger = energy.ledger(
-      counts.count_operations(conversion.params, x, conversion.config))
-  assert found.energy == {1: ledger[1].total, 2: ledger[2].total}
+
+
+@pytest.mark.parametrize('sites', SUBSETS)
+def test_energy_is_that_of_the_spikes_of_the_oracle(sites):
+  """In int32: MAC 3.2 pJ, multiplication 3.1, AC, addition, comparison 0.1."""
+  found, = (one for one in _selected() if one.sites == sites)
+  result = _by_hand(sites).result
+  h, = result.all_h  # [N, T, B, H]
+  assert set(np.unique(h)) == {-1.0, 0.0, 1.0}
+  products = (3.2 * N * D * 4 * H + 0.1 * np.sum(h[:-1] != 0) * 4 * H / B +
+              0.1 * np.sum(h[-1] != 0) * K / B)
+  assert found.energy[1] == pytest.approx(products)
+  spikes = sum(np.sum(s != 0) for s in result.spikes[0].values()) / B
+  cells, later = N * T * H, (N - 1) * T * H
+  work = {  # multiplications, additions, comparisons; a clip compares twice
+      # f c, i g, o phi(c); f c + i g, drive of h; clips of i f g o c, neuron
+      ('h',): (later + 2 * cells, later + cells, 10 * cells + 2 * cells),
+      # f c, i g; f c + i g, drives of o and c; clips of i f g, neurons
+      ('c', 'o'): (later + cells, later + 2 * cells, 6 * cells + 3 * cells),
+      # i g, as f gates; the drive of f, too; clips of i g, neurons
+      ('o', 'c', 'f'): (cells, later + 3 * cells, 4 * cells + 4 * cells),
+  }
+  multiply, add, compare = work[sites]
+  elementwise = 3.1 * multiply + 0.1 * (add + spikes + compare)
+  assert found.energy[2] == pytest.approx(products + elementwise)
+
+
+def test_each_site_is_fitted_once_and_as_if_alone():
+  model, x, calibration = _source()
+  seen = []
+
+  def fit(problem, p_fit, p_held_out):
+    seen.append(p_fit.tobytes())
+    return fitting.if_data(problem, p_fit, p_held_out)
+
+  config = ConversionConfig(fit=fit, num_steps=T)
+  together = select(model, calibration, x, config, subsets=SUBSETS)
+  sums = {
+      site: getattr(calibration.layers[0], site).fit.sum(0) for site in 'ocfh'
+  }
+  expected = [(count / count.sum()).tobytes() for count in sums.values()]
+  assert sorted(seen) == sorted(expected)
+  for one in together:
+    alone, = select(model, calibration, x, config, subsets=(one.sites,))
+    assert alone == one._replace(on_front=True)
 
 
 @hypothesis.given(
@@ -101,14 +154,21 @@ def test_default_subsets_all_make_h_spike():
     assert {'o', 'c'} <= set(sites) <= set('ifgoc')
 
 
-def test_bad_arguments():
-  params, x, calibration = _source()
-  config = ConversionConfig(neuron='if')
-  for bad in (), (('h',), ('o', 'c'), ('c', 'o')):
-    with pytest.raises(ValueError, match='select: subsets is'):
-      select(params, calibration, x, config, bad)
-  with pytest.raises(ValueError, match="sites is 'z'"):
-    select(params, calibration, x, config, (('z',),))
-  silent = params._replace(readout=jax.tree.map(jnp.zeros_like, params.readout))
-  with pytest.raises(ValueError, match='select: all logits'):
-    select(silent, calibration, x, config)
+@pytest.mark.parametrize('subsets, message', [
+    ((), r'select: subsets is \(\)'),
+    ((('h',), ('o', 'c'), ('c', 'o')), 'select: subsets is .* none twice'),
+    ((('z',),), "sites is 'z'"),
+    ((('h',), ('o', 'o')), "sites is .*'o', 'o'.*none twice"),
+    (((), ('h',)), r'sites is \(\)'),
+])
+def test_bad_subsets(subsets, message):
+  model, x, calibration = _source()
+  with pytest.raises(ValueError, match=message):
+    select(model, calibration, x, CONFIG, subsets=subsets)
+
+
+def test_a_source_without_a_difference():
+  model, x, calibration = _source()
+  silent = model.replace(readout=jax.tree.map(jnp.zeros_like, model.readout))
+  with pytest.raises(ValueError, match='select: all outputs'):
+    select(silent, calibration, x, CONFIG)

@@ -1,14 +1,12 @@
 """Keyword spotting in audio files, with a small untrained model."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
 
+from experiments import runs
 from experiments import spot
-from experiments import workdir
-from experiments.config import Experiment
 import slstm
 from tests import binaries
 from third_party.speech_commands import frontend
@@ -26,16 +24,17 @@ def tone(seconds, rate=RATE):
 def _model(tmp_path_factory):
   """A work directory with an SNN that has never been trained."""
   folder = tmp_path_factory.mktemp('model')
-  config = slstm.Config(pooling=('mean',))
   rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.uniform(0, 200, (14, 8, 280)), jnp.float32)
-  params = slstm.init(jax.random.key(0), 280, (6,), 12, config,
-                      slstm.standardising(x))
-  snn = slstm.convert(params, slstm.calibrate(params, x, config),
-                      slstm.ConversionConfig())
-  slstm.save_model(folder / 'model', snn.params, snn.config)
-  experiment = Experiment(dataset='speech_commands', frames=7, hidden=(6,))
-  workdir.begin(folder, 'convert', None, experiment, '5a')
+  x = rng.uniform(0, 200, (8, 14, 280)).astype(np.float32)
+  lstm = slstm.init(jax.random.key(0),
+                    num_features=280,
+                    hidden_sizes=(6,),
+                    num_outputs=12,
+                    config=slstm.Config(pooling=('mean',)),
+                    encoder=slstm.standardising(x))
+  snn = slstm.convert(lstm, slstm.calibrate(lstm, x)).model
+  slstm.save_model(folder / 'model', snn)
+  runs.begin(folder, 'convert', {'data': {'name': 'speech_commands'}}, '5a')
   return folder
 
 
@@ -61,21 +60,18 @@ def test_short_audio_is_one_window():
 
 
 def test_what_is_heard_is_what_the_library_computes(model):
-  params, config = slstm.load_model(model / 'model')
+  snn = slstm.load_model(model / 'model')
   audio = tone(1.3)
   heard = list(spot.listen(spot.load(model), audio, 0.2))
   assert [h.start for h in heard] == pytest.approx([0, 0.2, 0.3])
   for h in heard:
     first = round(h.start * RATE)
-    x = frontend.log_mel(audio[first:first + RATE]).reshape(14, 1, 280)
-    output = slstm.apply(params,
-                         jnp.asarray(x),
-                         config,
-                         observe=lambda record: record.state.h)
-    logits = np.asarray(output.logits[0], np.float64)
+    x = frontend.log_mel(audio[first:first + RATE]).reshape(1, 14, 280)
+    forward = slstm.apply(snn, x, observe=lambda record: record.state.h)
+    logits = np.asarray(forward.outputs[0], np.float64)
     assert h.score == pytest.approx(np.exp(logits.max()) / np.exp(logits).sum(),
                                     rel=1e-3)
-    assert h.spikes == pytest.approx(np.count_nonzero(output.observed[0]))
+    assert h.spikes == pytest.approx(np.count_nonzero(forward.observed[0]))
     assert h.energy > 0
 
 
@@ -102,8 +98,8 @@ def test_bad_audio_is_named(model, tmp_path, name, content, message):
 
 
 def test_model_of_another_task_is_refused(model, tmp_path):
-  workdir.begin(tmp_path, 'train_ann', None, Experiment(), '5a')
-  with pytest.raises(ValueError, match='was trained on uci_har'):
+  runs.begin(tmp_path, 'train_ann', {'data': {'name': 'har'}}, '5a')
+  with pytest.raises(ValueError, match='was trained on har'):
     spot.load(tmp_path)
   with pytest.raises(FileNotFoundError, match='config.json'):
     spot.load(model / 'nothing')

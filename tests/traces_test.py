@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from experiments import config as config_lib
-from experiments import data as data_lib
 from experiments import latency
+from experiments.datasets import base
+from experiments.datasets.npz import Npz
 from experiments.reporting import traces
 import slstm
-from slstm.types import Config, Encoder, Params, Readout
+from slstm import fitting
+from slstm.types import Config, Encoder, Model, Readout
 from tests import networks
 from tests import oracle
 
@@ -21,40 +23,42 @@ N, CLASSES = 5, 3
 
 @pytest.fixture(scope='module', name='source')
 def _source():
-  """(params, config, calibration) of a standard LSTM of two layers."""
-  config = Config(family='standard')
-  params = slstm.init(jax.random.key(0), networks.FEATURES,
-                      (networks.HIDDEN, 6), CLASSES, config)
-  x = jax.random.normal(jax.random.key(1), (N, 12, networks.FEATURES))
-  return params, config, slstm.calibrate(params, x, config, bins=128)
+  """(model, calibration) of a standard LSTM of two layers."""
+  model = slstm.init(jax.random.key(0),
+                     num_features=networks.FEATURES,
+                     hidden_sizes=(networks.HIDDEN, 6),
+                     num_outputs=CLASSES,
+                     config=Config(family='standard'))
+  x = jax.random.normal(jax.random.key(1), (12, N, networks.FEATURES))
+  return model, slstm.calibrate(model, x, bins=128)
 
 
 def spiking(rng, sites, **config):
-  """(params, config, x) of a dyadic SNN; its encoder standardises."""
+  """(model, x) of a dyadic SNN; its encoder standardises."""
   layers = networks.dyadic_layers(rng, sites)
   encoder = Encoder(jnp.full((networks.FEATURES,), 0.5),
                     jnp.full((networks.FEATURES,), 0.25))
   readout = Readout(networks.grid(rng, (networks.HIDDEN, CLASSES), 2, 0.5),
                     jnp.zeros((CLASSES,)))
   config = Config(family='quantised', slope=0.5, **config)
-  x = networks.dyadic_input(rng, N, 1)
-  return Params(encoder, layers, readout), config, x
+  x = networks.dyadic_input(rng, 1, N)
+  return Model(encoder, layers, readout, config), x
 
 
 @pytest.mark.parametrize('granularity', ['layer', 'unit'])
 def test_staircases(source, granularity):
-  params, config, calibration = source
+  model, calibration = source
   conversion = slstm.convert(
-      params, calibration,
+      model, calibration,
       slstm.ConversionConfig(sites=('o', 'c'),
                              num_steps=3,
-                             neuron='lif',
+                             fit=fitting.lif,
                              granularity=granularity))
   found = traces.staircases(calibration, conversion)
   sites = {key.rpartition('.')[0] for key in found}
   assert sites == {f'layers[{i}].{site}' for i in (0, 1) for site in 'oc'}
   assert len(found) == 6 * len(sites)
-  for index, layer in enumerate(conversion.params.layers):
+  for index, layer in enumerate(conversion.model.layers):
     for site in ('o', 'c'):
       trace = {
           k.rpartition('.')[2]: v
@@ -70,7 +74,7 @@ def test_staircases(source, granularity):
                                  counts / counts.sum(),
                                  rtol=1e-6)
       np.testing.assert_allclose(trace['source'],
-                                 oracle.activation(site, d, config),
+                                 oracle.activation(site, d, model.config),
                                  atol=1e-6)
       signed = site == 'c'
       uniform = np.clip(np.floor(3 * d + 0.5) / 3, -signed, 1)
@@ -108,12 +112,12 @@ def test_units_are_picked_by_onset():
 
 @pytest.mark.parametrize('sites', [[('o', 'c')], [('i', 'h'), ('o', 'c')]])
 def test_raster_is_the_oracles(sites):
-  params, config, x = spiking(np.random.default_rng(2), sites, num_steps=3)
-  found = traces.raster(params, config, x)
-  encoded = oracle.encode(params.encoder, x, config, np.float64)
-  expected = oracle.run(params.layers, encoded, config, np.float64)
+  model, x = spiking(np.random.default_rng(2), sites, num_steps=3)
+  found = traces.raster(model, x)
+  encoded = oracle.encode(model.encoder, x, model.config, np.float64)
+  expected = oracle.run(model.layers, encoded, model.config, np.float64)
   np.testing.assert_array_equal(found['input'], encoded[:, 0, 0])
-  assert found['logits'].shape == (CLASSES,)
+  assert found['outputs'].shape == (CLASSES,)
   for index in range(len(sites)):
     spikes = {k: v[:, :, 0] for k, v in expected.spikes[index].items()}
     if 'h' not in spikes:
@@ -125,23 +129,15 @@ def test_raster_is_the_oracles(sites):
     np.testing.assert_allclose(found.pop(f'layers[{index}].state'),
                                expected.all_c[index][:, :, 0].mean(1),
                                rtol=1e-6)
-  assert set(found) == {'input', 'logits'}
-
-
-def test_raster_of_rates_has_no_spikes():
-  params, config, x = spiking(np.random.default_rng(2), [('o', 'c')],
-                              num_steps=3,
-                              coupling='rate')
-  assert set(traces.raster(params, config,
-                           x)) == {'input', 'logits', 'layers[0].state'}
+  assert set(found) == {'input', 'outputs'}
 
 
 def test_raster_refuses_batches_and_lstms(source):
-  params, config, _ = source
+  model, _ = source
   with pytest.raises(ValueError, match='no neurons'):
-    traces.raster(params, config, np.zeros((N, 1, networks.FEATURES)))
+    traces.raster(model, np.zeros((1, N, networks.FEATURES)))
   with pytest.raises(ValueError, match='one sequence'):
-    traces.raster(params, config, np.zeros((N, 2, networks.FEATURES)))
+    traces.raster(model, np.zeros((2, N, networks.FEATURES)))
 
 
 def test_sizes(source):
@@ -154,29 +150,28 @@ def test_sizes(source):
   json.dumps(found)
 
 
-@pytest.mark.parametrize('executor, steps, coupling, expected', [
-    ('sequential', 1, 'step', 20), ('sequential', 4, 'step', 80),
-    ('stacked', 4, 'step', 20), ('wavefront', 4, 'step', 14),
-    ('wavefront', 1, 'step', 11), ('sequential', 4, 'rate', 20),
+@pytest.mark.parametrize('executor, steps, expected', [
+    ('sequential', 1, 20), ('sequential', 4, 80), ('stacked', 4, 20),
+    ('wavefront', 4, 14), ('wavefront', 1, 11),
 ])  # yapf: disable
-def test_dependent_steps(executor, steps, coupling, expected):
-  config = Config(num_steps=steps, coupling=coupling)
-  assert latency.dependent_steps(executor, 10, 2, config) == expected
+def test_dependent_steps(source, executor, steps, expected):
+  model = source[0].replace(config=Config(num_steps=steps))
+  assert latency.dependent_steps(executor, model, 10) == expected
 
 
 def test_latency_is_measured_once_for_all_models(source, tmp_path, monkeypatch):
-  monkeypatch.setattr(latency, '_ROUNDS', (2, 2))
-  params, config, calibration = source
-  snn = slstm.convert(params, calibration,
-                      slstm.ConversionConfig(num_steps=2, coupling='rate'))
-  for name, model in (('snn', snn[:2]), ('standard', (params, config))):
-    slstm.save_model(tmp_path / name / 'model', *model)
+  monkeypatch.setattr(latency, '_SECONDS', 0.01)
+  model, calibration = source
+  snn = slstm.convert(model, calibration,
+                      slstm.ConversionConfig(coupling='shared')).model
+  for name, one in (('snn', snn), ('standard', model)):
+    slstm.save_model(tmp_path / name / 'model', one)
   models = latency.find_models(tmp_path)
   assert list(models) == ['snn', 'standard']
   x = np.zeros((2, N, networks.FEATURES), np.float32)
   data = slstm.Data(x, np.zeros(2, np.int32))
-  dataset = data_lib.DataSet(data, data, data, ('a', 'b', 'c'))
-  experiment = config_lib.Experiment(num_steps=2)
+  dataset = base.DataSet(data, data, data, ('a', 'b', 'c'))
+  experiment = config_lib.Experiment(Npz())
   run = lambda models: latency.latency(experiment, dataset, models, tmp_path /
                                        'latency')
   path = tmp_path / 'latency' / 'metrics.json'
@@ -188,15 +183,14 @@ def test_latency_is_measured_once_for_all_models(source, tmp_path, monkeypatch):
   assert json.loads(path.read_text()) == first
   run(models)
   found = json.loads(path.read_text())
-  assert found['rounds'] == 2
   lstm = found['models']['standard']['executors']
-  spiking = found['models']['snn']['executors']
+  spiking_at = found['models']['snn']['executors']
   assert list(lstm) == ['sequential', 'stacked', 'wavefront']
-  assert list(spiking) == ['sequential', 'stacked']  # coupling 'rate'
+  assert list(spiking_at) == ['sequential', 'stacked']  # coupling 'shared'
   best = min(lstm.values(), key=lambda at: at['median_ms'])
   assert lstm[found['baseline']['executor']] == best
   assert best['speedup'] == 1.0
-  for at in (*lstm.values(), *spiking.values()):
+  for at in (*lstm.values(), *spiking_at.values()):
     assert at['speedup'] == pytest.approx(best['median_ms'] / at['median_ms'])
     assert (0 < at['lower_quartile_ms'] <= at['median_ms'] <=
             at['upper_quartile_ms'])

@@ -1,9 +1,10 @@
 """Work directories with made-up figures, from which tables can be read off."""
 
-import dataclasses
 import json
 
 from experiments import config as config_lib
+from experiments import runs
+from experiments.datasets.har import Har
 from slstm import types
 
 WORK = {'multiply': 1.0, 'add': 2.0, 'compare': 3.0, 'smooth': 4.0, 'clip': 5.0}
@@ -20,17 +21,33 @@ SPENT = {
     'converted_T2': ((2e3, 4e3, 8e3, 2e4),) * 2,
     'tuned_T2': ((2e3, 5e3, 8e3, 4e4), (4e3, 5e3, 8e3, 4e4)),
 }
+READ = {
+    'train_ann': ('data', 'model', 'ann', 'seed'),
+    'convert': ('data', 'model', 'ann', 'seed', 'conversion'),
+    'train_snn': ('data', 'model', 'ann', 'seed', 'conversion', 'snn'),
+}
 
 
-def write(folder, stage, source, metrics, commit='c0ffee', **experiment):
-  """A stage's folder; finished unless its metrics are None."""
-  chosen = dataclasses.replace(config_lib.Experiment(), **experiment)
+def write(folder, stage, source, metrics, of=None, commit='c0ffee', **changes):
+  """A stage's folder; finished unless its metrics are None.
+
+  Args:
+    folder: to write.
+    stage: of its config.json.
+    source: of its config.json.
+    metrics: what metrics.json holds.
+    of: stage that made what it reads, which decides the sections of its config.
+    commit: of its config.json.
+    **changes: of the experiment, see `config.replace`.
+  """
+  experiment = config_lib.Experiment(Har())
+  chosen = config_lib.replace(experiment, **changes)
   folder.mkdir(parents=True)
   (folder / 'config.json').write_text(
       json.dumps({
           'stage': stage,
           'source': source,
-          'experiment': dataclasses.asdict(chosen),
+          'experiment': runs.sections(chosen, *READ[of or stage]),
           'data_digest': '5a',
           'commit': commit
       }))
@@ -69,28 +86,31 @@ def evaluation(accuracy, spent, rate=None, hidden=(6,)):
   }  # yapf: disable
 
 
-def add_snn(run, name, source, test, stage='train_snn', **experiment):
-  """An SNN and its evaluation; test: what `evaluation` returned."""
+def add_model(run, name, source, test, stage='train_snn', **changes):
+  """A model and its evaluation; test: what `evaluation` returned."""
   write(run / name, stage, source,
-        {'validation_accuracy': test['test_accuracy'] + 0.01}, **experiment)
-  write(run / f'{name}_test', 'evaluate', name, test, **experiment)
+        {'validation_accuracy': test['test_accuracy'] + 0.01}, **changes)
+  write(run / f'{name}_test', 'evaluate', name, test, stage, **changes)
 
 
-def add_run(run, seed=0, hidden=(6,), **experiment):
+def add_run(run, seed=0, hidden=(6,), **changes):
   """A pipeline: standard and hard LSTM, converted and tuned at T = 2."""
-  experiment = {'seed': seed, 'hidden': hidden, **experiment}
-  for name, stage, source, rate in (('standard', 'train_ann', None,
-                                     None), ('hard', 'train_ann', None,
-                                             None), ('converted_T2', 'convert',
-                                                     'hard', 0.25 * (1 + seed)),
-                                    ('tuned_T2', 'train_snn', 'converted_T2',
-                                     0.25)):
-    which = {'num_steps': 2} if rate else {'family': name}
+  changes = {'seed': seed, **changes}
+  changes['model'] = {'hidden': hidden, **changes.get('model', {})}
+  for name, stage, source, rate in (
+      ('standard', 'train_ann', None, None), ('hard', 'train_ann', None, None),
+      ('converted_T2', 'convert', 'hard', 0.25 * (1 + seed)),
+      ('tuned_T2', 'train_snn', 'converted_T2', 0.25)):  # yapf: disable
+    family = name if stage == 'train_ann' else 'hard'
     test = evaluation(ACCURACY[name][seed], SPENT[name][seed], rate, hidden)
-    add_snn(run, name, source, test, stage, **{**experiment, **which})
+    add_model(run, name, source, test, stage, **{
+        **changes, 'model': {
+            **changes['model'], 'family': family
+        }
+    })
   (run / 'plan.json').write_text(json.dumps({'models': list(ACCURACY)}))
   write(run / 'latency', 'latency', None,
-        {'models': dict.fromkeys(ACCURACY, {})}, **experiment)
+        {'models': dict.fromkeys(ACCURACY, {})}, 'train_snn', **changes)
 
 
 def edit(path, old, new):

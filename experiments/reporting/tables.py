@@ -1,113 +1,232 @@
-"""Tables of text, to print and to write as Markdown; and how numbers look."""
+"""Every number of a report: means over seeds, and the tables that show them.
 
-from typing import NamedTuple, Sequence
+Differences and ratios are taken within a seed, so what seeds have in common
+drops out of their deviation. A function returns None if it has nothing to show.
+"""
 
-import rich.table
+import math
+import numbers
+import statistics
+from typing import Any, Iterator, NamedTuple, Sequence
 
-MISSING = 'missing'  # the stage that knows has not run
-NONE = '-'  # there is no such figure
+import pandas as pd
+
+from experiments.reporting import load
+from slstm import energy
+
+NONE = '-'  # there is no such figure, or its stage has not run
+# The form of figures by their first word; others are of the metric, with a
+# deviation.
+_FORMS = {'rate': '.3f', 'mac': ',.0f', 'ac': ',.0f', 'energy': ',.1f',
+          'less': '.2f', 'cap': '.2f'}  # yapf: disable
+# By how much the second rule is below the first, in an error.
+_GAINS = (('the shift', 'mse_held_out', 'if_floor',
+           'if_uniform'), ('if_data', 'mse_held_out', 'if_uniform', 'if_data'),
+          ('chosen', 'mse_held_out', 'if_uniform', 'chosen'),
+          ('chosen in mean |error|', 'mae_held_out', 'if_uniform', 'chosen'))
 
 
-class Table(NamedTuple):
-  """A table; every cell is text.
+class Figures(NamedTuple):
+  """The models of some rows by (row, label), in the order of a table.
 
-  Attributes:
-    title: of the table.
-    header: of each column.
-    rows: one cell for each column; the first ones name the row.
-    note: what to know when reading it, a paragraph.
-    numeric: whether all columns but those names hold numbers.
-    names: how many columns name the row.
+  For each, `over_seeds` has its figures by (name, 'mean', 'std' or 'count').
   """
-  title: str
-  header: tuple[str, ...]
-  rows: tuple[tuple[str, ...], ...]
-  note: str = ''
-  numeric: bool = True
-  names: int = 1
+  models: dict[tuple[str, str], load.Model]
+  over_seeds: dict[tuple[str, str], dict[tuple[str, str], float]]
+  metric: load.Metric
+
+  def cell(self, key: tuple[str, str], name: str) -> str:
+    """Such as '92.26 ± 0.31', or '92.26 (n = 1)' if the test has another n."""
+    found, form = self.over_seeds[key], _FORMS.get(name.split()[0])
+    count, tests = found.get((name, 'count')), found['test', 'count']
+    if name == 'n':
+      return f'{tests:.0f}'
+    if name == 'rates':
+      layers = _layers(self.models[key]) or [{}]
+      return ' / '.join(self.cell(key, f'rate {i}') for i in range(len(layers)))
+    if not count:
+      return NONE
+    mean, std = found[name, 'mean'], found[name, 'std']
+    text = self.metric.text(mean, '+' if name.startswith('vs') else '')
+    text += f' ± {self.metric.text(std)}' if count > 1 else ''
+    text = f'{mean:{form}}' if form else text
+    return text if count == tests else f'{text} (n = {count:.0f})'
+
+  def table(self, columns: dict[str, str]) -> pd.DataFrame | None:
+    """Of figures by header; says row and n unless it is of one run."""
+    frame = _frame([{'row': key[0], 'model': key[1],
+                     **{head: self.cell(key, name)
+                        for head, name in columns.items()}
+                    } for key in self.models])  # yapf: disable
+    if frame is None or frame['row'].any():
+      return frame
+    return frame.drop(columns=['row', 'n'], errors='ignore')
 
 
-def markdown(table: Table) -> str:
-  """The table in GitHub's Markdown, with its title as a heading."""
-  rows = [[_escape(cell) for cell in row] for row in (table.header, *table.rows)
-         ]
-  widths = [max(3, *map(len, column)) for column in zip(*rows)]
-  right = [
-      index >= table.names and table.numeric for index in range(len(widths))
-  ]
-  rule = [
-      '-' * (width - 1) + ':' if r else ':' + '-' * (width - 1)
-      for width, r in zip(widths, right)
-  ]
-  rows.insert(1, rule)
-  lines = []
+def _layers(m: load.Model) -> list[dict[str, Any]]:
+  return m.test.get('counts', 'layers') if m.test else []
+
+
+def collect(rows: Sequence[load.Row]) -> Figures:
+  """The models of rows of one metric; a ValueError if a seed has one twice."""
+  models: dict[tuple[str, str], load.Model] = {}
+  frames = []
   for row in rows:
-    cells = [
-        c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right)
-    ]
-    lines.append(f'| {" | ".join(cells)} |')
-  note = [table.note, ''] if table.note else []
-  return '\n'.join([f'### {table.title}', '', *note, *lines])
+    of_row: dict[tuple[str, str], load.Model] = {}
+    for run in row.runs.values():
+      frames.append(of_run(run).assign(row=row.name))
+      twice = frames[-1][frames[-1]['label'].duplicated(keep=False)]
+      if len(twice):
+        raise ValueError(f'{run.folder}: {"/ and ".join(twice.index)}/ are both'
+                         f' "{twice["label"].iloc[0]}". Remove one of them.')
+      of_row = {(row.name, m.label): m for m in run.models} | of_row
+    models |= sorted(of_row.items(), key=lambda item: item[1].order)
+  grouped = pd.concat(frames).groupby(['row', 'label'], sort=False)
+  stats = grouped.agg(['mean', 'std', 'count']).to_dict('index')
+  return Figures(models, stats, next(iter(rows[0].runs.values())).metric)
 
 
-def _escape(cell: str) -> str:
-  return cell.replace('|', '\\|').replace('\n', ' ')
+def of_run(run: load.Run) -> pd.DataFrame:
+  """Column 'label' and one for each figure, by folder; NaN if there is none."""
+  measured = [_measured(m, run.metric) for m in run.models]
+  found = pd.DataFrame(measured, [m.name for m in run.models], dtype=float)
+  standard = found.reindex([run.standard]).iloc[0]
+  origin = found['test'].reindex([m.origin for m in run.models]).to_numpy()
+  snn = [m.kind != 'ann' for m in run.models]
+  spent = found.filter(regex='^energy ')
+  compared = spent.rdiv(standard[spent.columns]).rename(
+      columns=lambda name: name.replace('energy', 'less'))
+  compared['vs standard'] = found['test'] - standard['test']
+  compared[found.index == run.standard] = math.nan
+  found['vs source'] = (found['test'] - origin).where(snn)
+  return found.join(compared).assign(label=[m.label for m in run.models])
 
 
-def rich_table(table: Table) -> rich.table.Table:
-  """The table for a terminal."""
-  made = rich.table.Table(title=table.title, title_justify='left')
-  for index, name in enumerate(table.header):
-    made.add_column(
-        name,
-        justify='right' if index >= table.names and table.numeric else 'left',
-        no_wrap=index < table.names)
-  for row in table.rows:
-    made.add_row(*row)
-  return made
+def _measured(m: load.Model, metric: load.Metric) -> dict[str, float]:
+  """What the files say of a model by itself; energies in nJ."""
+  found = {'test': math.nan}
+  if m.made.metrics:
+    found['validation'] = m.made.get(f'validation_{metric.name}')
+  if not m.test:
+    return found
+  layers, sizes = _layers(m), m.test.get('sizes')
+  products = [layer[p] for layer in layers for p in ('input', 'recurrent')]
+  products.append(m.test.get('counts', 'readout', 'product'))
+  found['test'] = m.test.get(f'test_{metric.name}')
+  found |= {kind: sum(p[kind] for p in products) for kind in ('mac', 'ac')}
+  found |= {f'rate {i}': at['spike_rate']['h'] for i, at in enumerate(layers)}
+  found |= {f'energy {constants} {number}': 1e-3 * ledger['total']
+            for constants, ledgers in m.test.get('energy').items()
+            for number, ledger in ledgers.items()}  # yapf: disable
+  if m.kind != 'ann' and len(layers) == 1 and layers[0]['input']['mac']:
+    found['cap'] = energy.direct_encoding_cap(sizes['features'],
+                                              sizes['hidden'][0])
+  return found
 
 
-def _shown(form: str, value: float | None, scale: float = 1.0) -> str:
-  return MISSING if value is None else form.format(scale * value)
+def markdown(frame: pd.DataFrame, names: int = 1) -> str:
+  """The table in GitHub's Markdown; all but the first columns hold numbers."""
+  columns = []
+  for index, header in enumerate(frame.columns):
+    texts = [_text(cell) for cell in (header, *frame.iloc[:, index])]
+    width = max(3, *map(len, texts))
+    rule = f':{"-" * (width - 1)}' if index < names else f'{"-" * (width - 1)}:'
+    justify = str.ljust if index < names else str.rjust
+    first, *rest = [justify(text, width) for text in texts]
+    columns.append([first, rule, *rest])
+  return '\n'.join(f'| {" | ".join(line)} |' for line in zip(*columns))
 
 
-def percent(fraction: float | None) -> str:
-  """0.9325 -> 93.25."""
-  return _shown('{:.2f}', fraction, 100.0)
+def _text(cell: Any) -> str:
+  """Text as it is; numbers by four digits, whole ones by all of theirs."""
+  if pd.isna(cell):
+    return NONE
+  if isinstance(cell, numbers.Real):
+    cell = f'{cell:,.0f}' if cell % 1 == 0 else f'{cell:,.4g}'
+  return str(cell).replace('|', '\\|').replace('\n', ' ')
 
 
-def points(difference: float | None) -> str:
-  """A difference of fractions in points, -0.0012 -> -0.12."""
-  return _shown('{:+.2f}', difference, 100.0)
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame | None:
+  return pd.DataFrame(rows) if rows else None
 
 
-def count(operations: float | None) -> str:
-  """1234567.8 -> 1,234,568."""
-  return _shown('{:,.0f}', operations)
+def accuracy(found: Figures) -> pd.DataFrame | None:
+  """The metric, spike rates and the operations of the products."""
+  unit = found.metric.unit or found.metric.name
+  return found.table({
+      f'test {unit}': 'test', 'n': 'n', f'validation {unit}': 'validation',
+      'vs source': 'vs source', 'vs standard': 'vs standard',
+      'spike rate of h': 'rates', 'MAC': 'mac', 'AC': 'ac'})  # yapf: disable
 
 
-def nanojoule(picojoule: float | None) -> str:
-  """1234567.8 pJ -> 1,234.6 nJ."""
-  return _shown('{:,.1f}', picojoule, 1e-3)
+def energies(found: Figures) -> pd.DataFrame | None:
+  """Every ledger, and how many times less than the standard LSTM."""
+  columns = {}
+  for name in dict.fromkeys(
+      f for f, _ in next(iter(found.over_seeds.values()))):
+    if name.startswith('energy '):
+      columns[f'{name[7:]}, nJ'] = name
+      columns[f'{name[7:]}, times less'] = f'less {name[7:]}'
+  return found.table({**columns, 'cap': 'cap'})
 
 
-def ratio(value: float | None) -> str:
-  """3.14159 -> 3.14."""
-  return _shown('{:.2f}', value)
+def latencies(run: load.Run) -> pd.DataFrame | None:
+  """Time of one sequence of every model and executor."""
+  timed = run.latency.get('models') if run.latency else {}
+  return _frame([
+      {'model': m.label, 'executor': name, **at} for m in run.models
+      for name, at in timed.get(m.name, {}).get('executors', {}).items()
+  ])  # yapf: disable
 
 
-def rate(value: float | None) -> str:
-  """0.24159 -> 0.242."""
-  return _shown('{:.3f}', value)
+def parts(run: load.Run, *names: str) -> pd.DataFrame | None:
+  """Those counts of every layer, encoder and read-out that has them."""
+  rows = []
+  for m in run.models:
+    counts = {f'layer {i}': layer for i, layer in enumerate(_layers(m))}
+    if m.test:
+      counts |= {k: m.test.get('counts', k) for k in ('encoder', 'readout')}
+    rows += [{'part': f'{m.label}, {k}', **v} for k, v in counts.items()]
+  wanted = rf'^(part$|({"|".join(names)})\.)'
+  found = pd.json_normalize(rows).filter(regex=wanted).dropna(thresh=2)
+  return None if found.empty else found
 
 
-def rates(values: Sequence[float | None] | None) -> str:
-  """By layer, [0.24159, None] -> 0.242 / -."""
-  if values is None:
-    return MISSING
-  return ' / '.join(NONE if v is None else rate(v) for v in values)
+def _sites(run: load.Run) -> Iterator[tuple[str, dict[str, Any]]]:
+  """(label, report) of each converted layer and site."""
+  for m in run.models:
+    if m.kind == 'converted' and m.made.metrics:
+      encoder = m.made.metrics.get('encoder_report')  # older ones have none
+      yield from [(f'{m.label}, input', encoder)] if encoder else []
+      for index, layer in enumerate(m.made.get('report')):
+        for site, report in layer.items():
+          yield f'{m.label}, layer {index}, {site}', report
 
 
-def small(value: float | None) -> str:
-  """0.00012345 -> 1.23e-04."""
-  return _shown('{:.2e}', value)
+def conversion(run: load.Run) -> pd.DataFrame | None:
+  """By layer and site: neuron, held-out error of every rule, and some gains."""
+  rows = []
+  for label, site in _sites(run):
+    chosen = ', '.join(f'{rule} {n}' for rule, n in site['rules'].items() if n)
+    row = {'site': label, 'neuron': site['neuron'], 'rules, units': chosen}
+    # Older reports have the parameters among the rest.
+    for name, values in site.get('parameters', site).items():
+      if isinstance(values, list):
+        low, high = min(values), max(values)
+        text = f'{statistics.median(values):.3g}'
+        row[name] = text + (f' [{low:.3g}, {high:.3g}]' if low < high else '')
+    errors = site['errors']
+    row |= {rule: error['mse_held_out'] for rule, error in errors.items()}
+    for name, kind, base, rule in _GAINS:
+      if {base, rule} <= set(errors):
+        gain = 1 - errors[rule][kind] / errors[base][kind]
+        row[f'gain of {name}, %'] = 100 * gain
+    rows.append(row)
+  return _frame(rows)
+
+
+def candidates(run: load.Run) -> pd.DataFrame | None:
+  """The subsets of sites that `select` compared, in its order; energy in pJ."""
+  found = run.select.get('candidates') if run.select else []
+  rows = [{**one, 'sites': ', '.join(one['sites'])} for one in found]
+  return pd.json_normalize(rows) if rows else None

@@ -1,10 +1,5 @@
-"""Small arrays that stages store for the plots, so that a report only draws.
+"""Small arrays by name that stages store for the plots of a report."""
 
-Every function returns a dict from a name such as 'layers[0].o.centres' to a
-NumPy array, to be written by `np.savez_compressed` and read by `plots`.
-"""
-
-import functools
 from typing import Any
 
 import jax
@@ -12,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from slstm import activations
-from slstm import encoders
-from slstm import model
+from slstm import model as model_lib
 from slstm import neurons
 from slstm import types
 from slstm.calibrate import Calibration
 from slstm.convert import Conversion
-from slstm.types import Array, Config, Neuron, Params, Record, Sites
+from slstm.types import Array, Model
 
 # Which of a layer's neurons to show, as quantiles of their onset.
 QUANTILES = (0.1, 0.5, 0.9)
@@ -28,68 +22,40 @@ def staircases(calibration: Calibration,
                conversion: Conversion) -> dict[str, np.ndarray]:
   """What each converted neuron does, over the distribution of its drive.
 
-  Args:
-    calibration: that the conversion was made with.
-    conversion: its neurons are shown.
-
   Returns:
-    For each layer and converted site, under 'layers[l].site.':
-      centres: drives d, [bins].
-      density: of d, pooled over units, on the examples fitted to; the integral
-        over d is 1, [bins].
-      source: activation of the source LSTM at d, [bins].
-      uniform: staircase of the IF neuron of the uniform rule, [bins].
-      chosen: staircases of converted neurons, [rows, bins]. One row where the
-        layer shares a neuron; else those of three units, at the QUANTILES of
-        the least drive at which a unit fires.
-      units: the units of these rows, int32; -1 for a shared neuron.
+    Under 'layers[l].site.': 'centres', the drives d [bins]; 'density' of d over
+    all units; 'source', activation of the LSTM; 'uniform', staircase of the IF
+    of the uniform rule; 'chosen' [rows, bins], that of the shared neuron, or of
+    the units at the QUANTILES of onset; 'units' [rows], which, -1 if shared.
   """
   traces: dict[str, np.ndarray] = {}
-  for index, layer in enumerate(conversion.params.layers):
-    for site in layer.neurons.present:
-      histogram = getattr(calibration.layers[index], site).fit
-      found = _site(site, getattr(layer.neurons, site), histogram, calibration,
-                    conversion.config)
-      traces |= {
-          f'layers[{index}].{site}.{name}': array
-          for name, array in found.items()
-      }
-  return traces
-
-
-def _site(site: str, neuron: Neuron, histogram: np.ndarray,
-          calibration: Calibration, config: Config) -> dict[str, np.ndarray]:
+  config = conversion.model.config
   centres = jnp.asarray(calibration.centres)
-  signed = site in types.SIGNED_SITES
-  counts = histogram.sum(0)
-  spacing = float(centres[1] - centres[0])
-  uniform = neurons.staircase(neurons.integrate_and_fire(signed), centres,
-                              config.num_steps, signed)
-  of_units = _staircases(neuron, centres, config.num_steps, signed)
-  units = _pick(np.asarray(of_units))
-  return {
-      'centres':
-          np.asarray(centres, np.float32),
-      'density': (counts / (counts.sum() * spacing)).astype(np.float32),
-      'source':
-          np.asarray(activations.squash(site, centres, calibration.config),
-                     np.float32),
-      'uniform':
-          np.asarray(uniform, np.float32),
-      'chosen':
-          np.asarray(of_units, np.float32)[units],
-      'units':
-          np.asarray(units if np.ndim(neuron.v_th) else [-1], np.int32),
-  }
 
+  def drawn(neuron: Any, units: int, signed: bool) -> np.ndarray:
+    d = jnp.broadcast_to(centres[:, None], (len(centres), units))
+    steps = config.num_steps
+    curves = neurons.staircase(neuron, d, num_steps=steps, signed=signed)
+    return np.asarray(curves.T, np.float32)
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _staircases(neuron: Neuron, centres: Array, num_steps: int,
-                signed: bool) -> Array:
-  """Staircase of each unit, [units, bins]; one row for a shared neuron."""
-  each = jax.tree.map(lambda leaf: leaf.reshape(-1), neuron)
-  return jax.vmap(
-      lambda one: neurons.staircase(one, centres, num_steps, signed))(each)
+  for index, layer in enumerate(conversion.model.layers):
+    for site in layer.neurons.present:
+      neuron, signed = getattr(layer.neurons, site), site in types.SIGNED_SITES
+      counts = getattr(calibration.layers[index], site).fit.sum(0)
+      area = counts.sum() * float(centres[1] - centres[0])
+      units = max(leaf.size for leaf in jax.tree.leaves(neuron))
+      chosen = drawn(neuron, units, signed)
+      picked = _pick(chosen)
+      uniform = drawn(neurons.integrate_and_fire(signed), 1, signed)[0]
+      source = activations.squash(site, centres, config)
+      found = {'centres': centres, 'density': counts / area, 'source': source,
+               'uniform': uniform, 'chosen': chosen[picked]}  # yapf: disable
+      name = f'layers[{index}].{site}'
+      traces |= {f'{name}.{k}': np.asarray(v, np.float32)
+                 for k, v in found.items()}  # yapf: disable
+      shown = picked if units > 1 else [-1]
+      traces[f'{name}.units'] = np.asarray(shown, np.int32)
+  return traces
 
 
 def _pick(curves: np.ndarray) -> list[int]:
@@ -102,39 +68,27 @@ def _pick(curves: np.ndarray) -> list[int]:
   return [int(order[round(q * (len(order) - 1))]) for q in QUANTILES]
 
 
-def raster(params: Params, config: Config, x: Any) -> dict[str, np.ndarray]:
+def raster(model: Model, x: Any) -> dict[str, np.ndarray]:
   """Runs one sequence through an SNN and keeps its spikes.
 
   Args:
-    params: an SNN.
-    config: its config. With coupling 'rate' there are no spikes in time to
-      show, and those entries are absent.
-    x: raw input, [N, 1, D].
+    model: an SNN.
+    x: raw input, [1, N, D].
 
   Returns:
-    input: standardised x (x - mean) / std, float32 [N, D].
-    logits: [K].
-    layers[l].site: spikes of each converted site, int8 [N, T, H].
-    layers[l].h: also where o and c are converted: the product of their spikes.
-    layers[l].state: the cell state c, mean over t, float32 [N, H].
-
-  Raises:
-    ValueError: if x holds more than one sequence, or params have no neurons.
+    'input', standardised x, float32 [N, D]; 'outputs' [K]; 'layers[l].site',
+    spikes, int8 [N, T, H], of each converted site, and of h where o and c are
+    converted; 'layers[l].state', c, mean over t, float32 [N, H].
   """
-  if np.ndim(x) != 3 or np.shape(x)[1] != 1:
-    raise ValueError(f'raster: x has shape {np.shape(x)}; expected [N, 1, D], '
+  if np.ndim(x) != 3 or np.shape(x)[0] != 1:
+    raise ValueError(f'raster: x has shape {np.shape(x)}; expected [1, N, D], '
                      'one sequence.')
-  if not any(layer.neurons.present for layer in params.layers):
-    raise ValueError('raster: params have no neurons; expected an SNN.')
-  output = _watch(params, jnp.asarray(x, jnp.float32), config)
-  direct = params.encoder._replace(neuron=None)
-  traces = {
-      'input':
-          np.asarray(encoders.encode(direct, jnp.asarray(x), config))[:, 0, 0],
-      'logits':
-          np.asarray(output.logits)[0],
-  }
-  for index, (spikes, c) in enumerate(output.observed):
+  if not model.is_spiking:
+    raise ValueError('raster: the model has no neurons; expected an SNN.')
+  ran = _watch(model, jnp.asarray(x, jnp.float32))
+  traces = {'input': np.asarray(ran.encoded.drive)[:, 0],
+            'outputs': np.asarray(ran.outputs)[0]}  # yapf: disable
+  for index, (spikes, c) in enumerate(ran.observed):
     for site in spikes.present:
       traces[f'layers[{index}].{site}'] = np.asarray(
           getattr(spikes, site)[:, :, 0], np.int8)
@@ -142,26 +96,16 @@ def raster(params: Params, config: Config, x: Any) -> dict[str, np.ndarray]:
   return traces
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _watch(params: Params, x: Array, config: Config) -> model.Output:
-  return model.apply(params, x, config, observe=_observe)
+@jax.jit
+def _watch(model: Model, x: Array) -> model_lib.Forward:
+  seen = lambda r: (r.spikes._replace(h=r.spikes_of_h), r.state.c)
+  return model_lib.apply(model, x, observe=seen)
 
 
-def _observe(record: Record) -> tuple[Sites, Array]:
-  return record.spikes._replace(h=record.spikes_of_h), record.state.c
-
-
-def sizes(params: Params, num_elements: int) -> dict[str, Any]:
+def sizes(model: Model, num_elements: int) -> dict[str, Any]:
   """The sizes of a network: N, D, the H of each layer, K, and parameters."""
-  return {
-      'elements':
-          num_elements,
-      'features':
-          int(params.encoder.mean.shape[0]),
-      'hidden': [int(layer.u.i.shape[0]) for layer in params.layers],
-      'classes':
-          int(params.readout.b.shape[0]),
-      'parameters':
-          sum(leaf.size
-              for leaf in jax.tree.leaves((params.layers, params.readout))),
-  }
+  leaves = jax.tree.leaves((model.layers, model.readout))
+  return {'elements': num_elements, 'features': model.num_features,
+          'hidden': [layer.num_units for layer in model.layers],
+          'classes': model.num_outputs,
+          'parameters': sum(leaf.size for leaf in leaves)}  # yapf: disable

@@ -1,0 +1,1 @@
+"""Data sets: a frozen dataclass of options each, whose `load` gives arrays."""

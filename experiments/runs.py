@@ -1,0 +1,199 @@
+"""Work directories: one stage of an experiment each, written once.
+
+  config.json    stage, identity, source, teacher, the part of the config that
+                 the stage and its sources read, digest of the data, commit, and
+                 those at which it went on after it was killed
+  model/         the stage's model, if it makes one
+  metrics.json   its results; written last, so it marks a finished stage
+
+The identity of a stage is a digest of all that decides its result. Two stages
+of one identity are the same run.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+import subprocess
+import tokenize
+from typing import Any, Mapping, Sequence
+import zipfile
+import zlib
+
+import numpy as np
+
+from experiments.config import Experiment
+
+Path = pathlib.Path
+
+
+def begin(
+    workdir: Path,
+    stage: str,
+    experiment: Mapping[str, Any],
+    data_digest: str,
+    sources: Mapping[str, Path] | None = None,
+    reuse: Sequence[Path] = ()) -> bool:
+  """Opens a stage's work directory.
+
+  Args:
+    workdir: made if absent.
+    stage: name of the stage.
+    experiment: the sections of `as_dict` that the stage and its sources read.
+    data_digest: of the data set.
+    sources: work directories that it reads, as 'source' or 'teacher'.
+    reuse: work directories of pipelines; a finished stage of theirs that is
+      this one is copied.
+
+  Returns:
+    Whether the stage is finished.
+
+  Raises:
+    ValueError: if the directory belongs to another stage or config.
+  """
+  sources = sources or {}
+  names = {part: path.name for part, path in sources.items()}
+  config: dict[str, Any] = {
+      'stage': stage,
+      'source': names.get('source'),
+      'teacher': names.get('teacher'),
+      'experiment': dict(experiment),
+      'data_digest': data_digest,
+  }
+  made_from = {k: read_config(path)['identity'] for k, path in sources.items()}
+  config['identity'] = _identity(config, made_from)
+  config['commit'] = commit()
+  path = workdir / 'config.json'
+  if not path.exists():
+    _copy(config['identity'], reuse, workdir)
+  found = read_config(workdir) if path.exists() else config
+  if found['identity'] != config['identity']:
+    old, new = _options(found), _options(config)
+    different = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    raise ValueError(
+        f'{workdir} holds another run, different in '
+        f'{", ".join(different) or "what its sources are"}; choose another '
+        '--workdir, or remove that one. Nothing was changed.')
+  finished = (workdir / 'metrics.json').exists()
+  if not finished:
+    if config['commit'] not in commits(found):
+      found['resumed_at'] = [*found.get('resumed_at', ()), config['commit']]
+    write_json(path, found)
+  return finished
+
+
+def as_dict(experiment: Experiment) -> dict[str, Any]:
+  """An experiment as JSON has it; section data has the data set's name."""
+  sections = json.loads(json.dumps(dataclasses.asdict(experiment)))
+  data = experiment.data
+  name = getattr(data, 'name', type(data).__name__)
+  return {**sections, 'data': {'name': name, **sections['data']}}
+
+
+def sections(experiment: Experiment, *names: str) -> dict[str, Any]:
+  """Some sections of `as_dict`."""
+  whole = as_dict(experiment)
+  return {name: whole[name] for name in names}
+
+
+def _identity(config: Mapping[str, Any], made_from: Mapping[str, str]) -> str:
+  """SHA-256 of what decides a stage's result; where data lie does not."""
+  data = {**config['experiment'].get('data', {})}
+  data.pop('path', None)
+  decisive = [config['stage'], {**config['experiment'], 'data': data},
+              config['data_digest'], made_from]  # yapf: disable
+  text = json.dumps(decisive, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _copy(identity: str, reuse: Sequence[Path], workdir: Path) -> None:
+  """Copies a finished stage of that identity, if there is one, in one move."""
+  for path in (p for folder in reuse for p in folder.glob('*/metrics.json')):
+    if read_config(path.parent)['identity'] == identity:
+      partial = workdir.with_name(f'{workdir.name}.partial')
+      shutil.rmtree(partial, ignore_errors=True)
+      kept = shutil.ignore_patterns('epochs')
+      shutil.copytree(path.parent, partial, ignore=kept)
+      partial.replace(workdir)
+      return
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+  """What decides a stage's result, by dotted names of options."""
+  named = {k: config.get(k) for k in ('stage', 'source', 'teacher',
+                                      'data_digest')}  # yapf: disable
+  for section, values in config['experiment'].items():
+    options = values.items() if isinstance(values, dict) else [('', values)]
+    named |= {f'{section}.{k}'.strip('.'): v for k, v in options}
+  return named
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+  """Reads the config.json of a stage; ValueError if it is not that of one."""
+  path = workdir / 'config.json'
+  config = read_json(path)
+  for key in ('stage', 'source', 'experiment', 'data_digest', 'commit'):
+    if key not in config:
+      raise ValueError(f'{path} has no entry {key}; it is not that of a stage.')
+  # Runs of before there were identities have one of their own.
+  config.setdefault('identity', _identity(config, {}))
+  return config
+
+
+def commits(config: Mapping[str, Any]) -> list[str]:
+  """All commits whose code made a stage, by its config.json."""
+  return [config['commit'], *config.get('resumed_at', ())]
+
+
+def commit() -> str:
+  """The commit of the code, with '-dirty' where files differ from it."""
+  command = ('git', '-C', Path(__file__).parent, 'describe', '--always',
+             '--abbrev=40', '--dirty', '--exclude=*')
+  try:
+    output = subprocess.check_output(command, stderr=subprocess.DEVNULL)
+  except (OSError, subprocess.CalledProcessError):
+    return 'unknown'
+  return output.decode().strip()
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes JSON in one move, so that a killed run leaves no half file."""
+  replace(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def read_json(path: Path) -> Any:
+  """Reads JSON; an error names the file and what to do about it."""
+  if not path.is_file():
+    raise FileNotFoundError(f'{path} is absent; run the stage that writes '
+                            f'{path.parent} first.')
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(
+        f'{path} is truncated or not JSON: {error}. It was left as it is; '
+        'remove the folder to run its stage anew.') from error
+
+
+def replace(path: Path, content: bytes) -> None:
+  """Writes a file, whose folder is made if absent, in one move."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_suffix('.partial')
+  partial.write_bytes(content)
+  partial.replace(path)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+  """Reads all arrays of an .npz; ValueError names one that is corrupt."""
+  try:
+    with path.open('rb') as file:
+      stored = np.load(file, allow_pickle=False)
+      if not isinstance(stored, np.lib.npyio.NpzFile):
+        raise ValueError('it holds one array, not several with names')
+      with stored as arrays:
+        return {name: arrays[name] for name in arrays.files}
+  # NumPy parses the header of an array as Python, which a damaged one is not.
+  except (ValueError, OSError, EOFError, KeyError, SyntaxError,
+          tokenize.TokenError, zipfile.BadZipFile, zlib.error) as error:
+    raise ValueError(f'{path} cannot be read as .npz: {error}. It was left as '
+                     'it is; make it anew.') from error
