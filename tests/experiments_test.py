@@ -637,7 +637,8 @@ def test_corrupt_json_is_named(tmp_path):
 
 
 def test_a_missing_extra_is_named():
-  code = ('import sys; sys.modules["{0}"] = None\n'
+  code = ('import os, sys; os.environ.pop("SLSTM_DATA", None)\n'
+          'sys.modules["{0}"] = None\n'
           'try: {1}\n'
           'except ImportError as error: print(error)')
   hidden = 'import importlib.util as u; f = u.find_spec; ' \
