@@ -21,6 +21,7 @@ from experiments import runs
 from experiments import stages
 from experiments.config import Experiment
 from experiments.datasets import base
+from experiments.reporting import tables
 from slstm import checkpoint
 
 Path = pathlib.Path
@@ -80,9 +81,7 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
       continue  # The config has that already.
     cells = _row(variant, experiment, dataset, workdir, name)
     rows.append({'variant': text, **cells})
-  table = pd.DataFrame(rows).astype(str)
-  lines = [table.columns, ['---'] * len(table.columns), *table.to_numpy()]
-  shown = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+  shown = tables.markdown(pd.DataFrame(rows))
   text = (f'# Ablation at T = {experiment.conversion.num_steps}\n\n{shown}\n\n'
           'One seed. Each variant differs from the config in what it says. All '
           'figures are of validation data, spike rate and energy of the '

@@ -8,10 +8,9 @@ That is plan.json, and config.json and metrics.json of every stage.
 
 import pathlib
 
-from absl import app
 from absl import flags
 
-from experiments import report
+from experiments import binary
 from experiments import runs
 from experiments.reporting import load
 
@@ -57,6 +56,6 @@ if __name__ == '__main__':
   flags.DEFINE_string('results', None, 'Folder to write, <row>/seed<k>.')
   flags.DEFINE_bool('allow_dirty', False, 'Also if no commit has the code.')
   flags.mark_flags_as_required(['workdir', 'results'])
-  app.run(report.binary(lambda given: publish(
-      pathlib.Path(given.workdir), pathlib.Path(given.results),
-      given.allow_dirty)))  # yapf: disable
+  given = flags.FLAGS
+  binary.run(lambda: publish(pathlib.Path(given.workdir),
+                             pathlib.Path(given.results), given.allow_dirty))

@@ -6,13 +6,13 @@
 
 import pathlib
 import re
-import sys
-from typing import Any, Callable
+from typing import Any
 
 from absl import app
 from absl import flags
 import jinja2
 
+from experiments import binary
 from experiments import provenance
 from experiments import runs
 from experiments.reporting import load
@@ -102,22 +102,9 @@ def _write(path: pathlib.Path, drawn: dict[str, Any], **values: Any) -> None:
   runs.replace(path, text.encode())
 
 
-def binary(action: Callable[[Any], Any]) -> Callable[[list[str]], None]:
-  """A main function: bad input ends it with one line and status 1."""
-
-  def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-      raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
-    try:
-      action(flags.FLAGS)
-    except (ValueError, OSError) as error:
-      sys.exit(f'error: {error}')
-
-  return main
-
-
-def run_flags(given: Any) -> None:
+def run_flags() -> None:
   """Writes the report that the flags ask for."""
+  given = flags.FLAGS
   if given.workdir is None:
     print(write_all(pathlib.Path(given.results or 'results')))
   elif given.results is None:
@@ -129,4 +116,4 @@ def run_flags(given: Any) -> None:
 if __name__ == '__main__':
   flags.DEFINE_string('workdir', None, 'Folder whose subfolders are stages.')
   flags.DEFINE_string('results', None, 'Folder with <row>/seed<k>/ (results).')
-  app.run(binary(run_flags))
+  binary.run(run_flags)

@@ -11,10 +11,8 @@ speech_commands; by default the model that is released with the project.
 """
 
 import pathlib
-import sys
 from typing import Callable, Iterator, NamedTuple
 
-from absl import app
 from absl import flags
 from absl import logging
 import jax
@@ -22,6 +20,7 @@ import numpy as np
 import rich
 import rich.table
 
+from experiments import binary
 from experiments import runs
 import slstm
 from third_party.speech_commands import data as speech_commands
@@ -105,17 +104,9 @@ def listen(model: slstm.Model, audio: np.ndarray,
 def start(run: Callable[[slstm.Model], None]) -> None:
   """Defines --model and calls `run` with it; bad input ends with status 1."""
 
-  def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-      raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
-    try:
-      run(load(pathlib.Path(flags.FLAGS.model)))
-    except (ValueError, OSError, ImportError) as error:
-      sys.exit(f'error: {error}')
-
   flags.DEFINE_string('model', str(RELEASED), 'Work directory of the model.')
   logging.set_verbosity(logging.WARNING)
-  app.run(main)
+  binary.run(lambda: run(load(pathlib.Path(flags.FLAGS.model))))
 
 
 def _run(model: slstm.Model) -> None:

@@ -24,7 +24,7 @@ RANKS = (
 # A module of experiments, or all of a folder, may import those of its own and
 # earlier lines. What is not named here is a program, the last of them.
 LAYERS = (
-    'augment config progress',
+    'augment binary config progress',
     'runs',
     'datasets',
     'configs',

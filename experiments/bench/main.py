@@ -9,13 +9,12 @@ import importlib
 import io
 import itertools
 import pathlib
-import sys
 from typing import Callable, Iterable
 
-from absl import app
 from absl import flags
 from absl import logging
 
+from experiments import binary
 from experiments import runs
 from experiments.bench import measure
 from experiments.bench import models
@@ -71,15 +70,7 @@ def start(run: Callable[[], None], executors: Iterable[str],
   _define('executors', executors, model_lib.EXECUTORS, 'Schedules.', 1)
   _define('sites', ('o', 'c'), types.SITES, 'Spiking sites.', 1)
 
-  def checked(argv: list[str]) -> None:
-    if len(argv) > 1:
-      raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
-    try:
-      run()
-    except (ValueError, OSError) as error:
-      sys.exit(f'error: {error}')
-
-  app.run(checked)
+  binary.run(run)
 
 
 def shapes() -> list[Shape]:
