@@ -6,9 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import types
 
-from absl import app
 import pandas as pd
 import pytest
 
@@ -20,6 +18,7 @@ from experiments.datasets.speech_commands import SpeechCommands
 from experiments.reporting import load
 from experiments.reporting import plots
 from experiments.reporting import tables
+from tests import binaries
 from tests import trees
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -406,6 +405,5 @@ def test_report_of_all_rows_is_the_default(folder):
 
 
 def test_two_reports_at_once_are_refused():
-  given = types.SimpleNamespace(workdir='runs/a', results='results')
-  with pytest.raises(app.UsageError, match='are two reports; give one'):
-    report.run_flags(given)
+  status, printed = binaries.run('report', '--workdir=runs/a', '--results=b')
+  assert status and 'are two reports; give one' in printed
