@@ -19,7 +19,7 @@ from experiments import progress
 from experiments import runs
 from experiments.config import Experiment
 from experiments.datasets import base
-from experiments.reporting import traces
+from experiments import traces
 import slstm
 from slstm import checkpoint
 from slstm import energy

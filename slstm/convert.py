@@ -33,7 +33,7 @@ class ConversionConfig:
       'c', are all operands of the recurrent product spikes.
     fit: makes the neurons of a site, such as those of `fitting.FITS`.
     encoder_fit: makes those of the input; None leaves the encoder as it is.
-    granularity: one neuron per 'layer' (scalar leaves), or one per 'unit'.
+    granularity: one neuron per 'unit', or one per 'layer' (scalar leaves).
     num_steps, encoder_steps, coupling, surrogate, width: see `types.Config`.
   """
   sites: tuple[str, ...] = ('o', 'c')
@@ -42,7 +42,7 @@ class ConversionConfig:
   encoder_fit: fitting.Fit | None = None
   encoder_steps: int = 0
   coupling: str = 'step'
-  granularity: str = 'layer'
+  granularity: str = 'unit'
   surrogate: str = 'triangle'
   width: float = 1.0
 

@@ -208,16 +208,15 @@ def _zero_state(model: Model, batch: int, dtype: Any) -> State:
 
 
 def _check_state(state: State, expected: State) -> None:
-  given, wanted = ({
-      jax.tree_util.keystr(path): leaf.shape
-      for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
+  given, wanted = (dict(jax.tree_util.tree_leaves_with_path(tree))
                    for tree in (state, expected))
-  for name in {**given, **wanted}:
-    if given.get(name) != wanted.get(name):
+  for path in {**given, **wanted}:
+    found, asked = (tree[path].shape if path in tree else 'none'
+                    for tree in (given, wanted))
+    if found != asked:
       raise ValueError(
-          f'apply: state{name} has shape {given.get(name)}; expected '
-          f'{wanted.get(name)}. Is it of another model, batch, T or coupling?')
+          f'apply: state{jax.tree_util.keystr(path)} has shape {found}; '
+          f'expected {asked}. Is it of another model, batch, T or coupling?')
 
 
 def _encode(model: Model, x: Array, state: Any) -> tuple[Encoded, Any]:

@@ -122,7 +122,7 @@ class Config:
   encoder_steps: int = 0
   surrogate: str = 'triangle'
   width: float = 1.0
-  pooling: tuple[str, ...] = ('last',)
+  pooling: tuple[str, ...] = ('mean',)
 
   def __post_init__(self):
     check_choice('Config.family', self.family,

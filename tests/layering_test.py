@@ -24,13 +24,12 @@ RANKS = (
 # A module of experiments, or all of a folder, may import those of its own and
 # earlier lines. What is not named here is a program, the last of them.
 LAYERS = (
-    'augment binary config progress',
+    'augment binary config progress traces',
     'runs',
     'datasets',
-    'configs',
+    'configs stages',
     'reporting',
-    'bench',
-    'provenance stages',
+    'bench provenance',
 )
 
 

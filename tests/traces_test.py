@@ -11,7 +11,7 @@ from experiments import config as config_lib
 from experiments import latency
 from experiments.datasets import base
 from experiments.datasets.npz import Npz
-from experiments.reporting import traces
+from experiments import traces
 import slstm
 from slstm import fitting
 from slstm.types import Config, Encoder, Model, Readout

@@ -13,7 +13,7 @@ import pandas as pd
 from experiments import runs
 from experiments.reporting import load
 from experiments.reporting import tables
-from experiments.reporting import traces
+from experiments import traces
 from slstm import types
 
 _COLOURS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9'.split()
