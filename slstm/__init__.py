@@ -25,6 +25,8 @@ from slstm.scan import lean
 from slstm.scan import sequential
 from slstm.scan import stacked
 from slstm.select import select
+from slstm.sigma_delta import sigma_delta
+from slstm.sigma_delta import SigmaDelta
 from slstm.tasks import CLASSIFICATION as classification
 from slstm.tasks import Task
 from slstm.train import Data

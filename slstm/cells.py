@@ -195,8 +195,32 @@ def next_state(layer: Layer, state: CellState, states: Sites,
   """
   h, c = state.h, state.c
   if config.coupling == 'shared':
-    h, c = (_mean(leaf, len(leaf)) for leaf in (h, c))
+    h = h[-1:] if is_cumulative(layer) else _mean(h, len(h))
+    c = _mean(c, len(c))
   return CellState(h, c, carried_states(layer, states))
+
+
+def is_cumulative(layer: Layer) -> bool:
+  """Whether the output of a layer is a running sum of spikes."""
+  neuron = layer.neurons.h
+  return neuron is not None and neurons.kind_of(neuron).cumulative
+
+
+def check_sites(layer: Layer, what: str, config: Config) -> None:
+  """Raises ValueError where neurons stand that cannot stand there."""
+  for site, neuron in _present(layer):
+    if not neurons.kind_of(neuron).cumulative:
+      continue
+    name = type(neuron).__name__
+    if site != 'h' or len(_present(layer)) > 1:
+      raise ValueError(
+          f'{what} has neurons at {", ".join(layer.neurons.present)}, of them '
+          f'a {name} at {site}. Its output is a running sum of spikes: it '
+          'stands at h, the only neuron of its layer, or at the input.')
+    if config.slots > 1:
+      raise ValueError(
+          f'{what}: a {name} takes T = {config.num_steps} steps from one state '
+          "of h; expected coupling 'shared', or T = 1.")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

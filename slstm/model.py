@@ -11,7 +11,8 @@ first product only accumulates (goes beyond Datta et al. 2022):
   encoder_steps = S > 0  all T steps see the mean output of S steps, which is
                          accumulated spike by spike, once per element
 
-With coupling 'shared' all steps see the mean in any case.
+With coupling 'shared' all steps see the mean in any case. Of an input neuron
+whose output is a running sum they see the last of the S outputs.
 
 The read-out is a linear layer on the mean over t of the last layer's output,
 pooled over n as `Config.pooling` says; it has no spikes.
@@ -55,11 +56,12 @@ class Encoded(NamedTuple):
     drive: standardised input, [N, B, D].
     values: what the first layer sees, [N, B, D] or, if that differs from step
       to step, [N, T, B, D].
-    spikes: output of the input neuron in each step, [N, S, B, D], if any.
+    outputs, spikes: of the input neuron in each step, [N, S, B, D], if any.
   """
   drive: Array
   values: Array
-  spikes: Array | None
+  outputs: Array | None = None
+  spikes: Array | None = None
 
 
 class Forward(NamedTuple):
@@ -227,24 +229,27 @@ def _encode(model: Model, x: Array, state: Any) -> tuple[Encoded, Any]:
   drive = (x - neurons.align(mean, x)) / neurons.align(std, x)
   neuron = encoder.neuron
   if neuron is None:
-    return Encoded(drive, drive, None), None
+    return Encoded(drive, drive), None
   kind, fire = neurons.kind_of(neuron), neurons.firing(config)
 
   def element(start: Any, d: Array) -> tuple[Any, Array]:
     """All S steps of drives [..., D]."""
     d = jnp.broadcast_to(d, (config.input_steps, *d.shape))
     state, spikes = neurons.run(neuron, start, d, signed=True, fire=fire)
-    return state, kind.output(neuron, start, spikes)
+    return state, (kind.output(neuron, start, spikes), spikes)
 
   if kind.carried:
-    state, outputs = jax.lax.scan(element, state, drive)
+    state, made = jax.lax.scan(element, state, drive)
   else:  # every element starts anew, so all of them are run at once
-    _, outputs = element(neurons.initial_state(neuron, drive.shape), drive)
-    outputs = jnp.moveaxis(outputs, 0, 1)
+    _, made = element(neurons.initial_state(neuron, drive.shape), drive)
+    made = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), made)
+  outputs, spikes = made
   values = outputs
-  if config.coupling == 'shared' or config.encoder_steps:
+  if kind.cumulative:
+    values = outputs[:, -1]
+  elif config.coupling == 'shared' or config.encoder_steps:
     values = jnp.mean(outputs, axis=1)
-  return Encoded(drive, values, outputs), state
+  return Encoded(drive, values, outputs, spikes), state
 
 
 def read_out(readout: Readout, pooled: Array) -> Array:
@@ -270,6 +275,7 @@ def check_model(model: Model) -> None:
         types.check_shape(what, leaf, axes, D=features, H=hidden, G=hidden)
     for site in layer.neurons.present:
       neurons.check_units(getattr(layer.neurons, site), hidden)
+    cells.check_sites(layer, f'layers[{index}]', model.config)
     features = hidden
   pooled = len(model.config.pooling) * features
   hint = 'Was the model made with another Config.pooling?'

@@ -70,6 +70,9 @@ class Kind(NamedTuple):
       (`Elementwise` per unit, further `Elementwise` per spike).
     carried: whether the state lives for the whole sequence. Otherwise it starts
       from `initial` at every element.
+    cumulative: whether the output is a running sum of spikes. What counts after
+      T steps is then the last output, of others the mean. Such a neuron stands
+      at site h, the only one of its layer, or at the input.
   """
   initial: Callable[..., Any]
   step: Callable[..., tuple[Any, Array]]
@@ -78,6 +81,7 @@ class Kind(NamedTuple):
   unconstrain: Callable[[Any], Any]
   work: Callable[..., tuple[Elementwise, Elementwise]]
   carried: bool = False
+  cumulative: bool = False
 
 
 class LIF(NamedTuple):

@@ -107,6 +107,7 @@ def network(sites, at_input, num_steps=1, coupling='step'):
       Config(family='quantised',
              slope=0.5,
              num_steps=num_steps,
+             pooling=('last',),
              coupling=coupling))
 
 

@@ -1,6 +1,9 @@
 """Settings shared by all tests; pytest reads them before any test module."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import hypothesis
 import jax
@@ -9,6 +12,23 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 # Workers that share a GPU must not each reserve most of its memory. Read when
 # the first array is made.
 os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+
+# Most of the time of the tests would be that of compiling programs which run
+# once. XLA's older code generator takes half as long for them, and what one
+# process has compiled the others read: workers, and binaries that tests start.
+_EMITTERS = '--xla_cpu_use_fusion_emitters=false'
+if _EMITTERS not in os.environ.get('XLA_FLAGS', ''):
+  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_EMITTERS}'
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  _cache = tempfile.mkdtemp(prefix='slstm-tests-')
+  atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache
+for _name, _value in (
+    ('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR']),
+    ('jax_persistent_cache_min_compile_time_secs', 0),
+    ('jax_persistent_cache_min_entry_size_bytes', -1)):  # yapf: disable
+  os.environ[_name.upper()] = str(_value)
+  jax.config.update(_name, _value)
 
 # An implicit [H] -> [B, H] is a bug more often than an intention.
 jax.config.update('jax_numpy_rank_promotion', 'raise')

@@ -7,8 +7,8 @@ look for what became of it.
 A fresh process for each fault would spend most of its time on imports and on
 the compilation of simple operations. So one process runs them all: for each it
 forgets the package and its tests, imports the package again with the faulty
-source in place of the file, and calls pytest. JAX keeps what it compiled on
-disk, since most programs are the same with a fault elsewhere.
+source in place of the file, and calls pytest. What JAX compiled is kept on
+disk (conftest.py), since most programs are the same with a fault elsewhere.
 """
 
 import contextlib
@@ -315,17 +315,11 @@ def _serve():
 
 
 @pytest.fixture(scope='module', name='outcome')
-def _outcome(tmp_path_factory):
+def _outcome():
   """A function from an index to (status, output), of one process for all."""
-  cache = tmp_path_factory.mktemp('compiled')
   with tempfile.TemporaryFile() as errors, subprocess.Popen(
       [sys.executable, '-m', 'tests.mutations_test'],
       cwd=ROOT,
-      env={
-          **os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache),
-          'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-          'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1'
-      },
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       stderr=errors,

@@ -93,10 +93,12 @@ class Kind:
     initial: maps (neuron, an array like the drive) to the state to start from.
     step: maps (neuron, state, drive, ternary) to (state, spikes, output).
     carried: whether the state lives for the sequence, not for one element.
+    cumulative: whether the last output of an element counts, not the mean.
   """
 
-  def __init__(self, initial, step, carried=False):
-    self.initial, self.step, self.carried = initial, step, carried
+  def __init__(self, initial, step, carried=False, cumulative=False):
+    self.initial, self.step = initial, step
+    self.carried, self.cumulative = carried, cumulative
 
 
 def _lif(neuron, v, d, ternary):
@@ -104,7 +106,27 @@ def _lif(neuron, v, d, ternary):
   return v, s, neuron.amplitude * s
 
 
-KINDS = {'LIF': Kind(initial_membrane, _lif)}
+def _sigma_delta(neuron, state, d, ternary):
+  """The membrane integrates the change of the drive; (v, d before, x)."""
+  assert ternary
+  v, d_before, x = state
+  v = v + (d - d_before)
+  level = neuron.theta / 2
+  if neuron.level is not None:
+    level = neuron.level * neuron.theta
+  s = np.where(v >= level, 1, np.where(v <= -level, -1, 0)).astype(v.dtype)
+  x = x + neuron.theta * s
+  return (v - neuron.theta * s, d, x), s, x
+
+
+def _at_rest(neuron, like):
+  return (np.zeros_like(like),) * 3
+
+
+KINDS = {
+    'LIF': Kind(initial_membrane, _lif),
+    'SigmaDelta': Kind(_at_rest, _sigma_delta, carried=True, cumulative=True),
+}
 
 
 def kind_of(neuron):
@@ -228,7 +250,9 @@ def _run_example(layers, x, h, c, config):
             'spikes': spikes
         })
       if config.coupling == 'shared':
-        h[index] = [sum(h[index]) / num_steps]
+        last = layer.neurons.h is not None and kind_of(
+            layer.neurons.h).cumulative
+        h[index] = [h[index][-1] if last else sum(h[index]) / num_steps]
         c[index] = [sum(c[index]) / num_steps]
       history[index].append(steps)
       handed_on[index].append((h[index][:], c[index][:]))
@@ -310,6 +334,8 @@ def encode(encoder, x, config, dtype):
       state, _, output = kind.step(neuron, state, d_n, True)
       outputs.append(output)
   outputs = np.reshape(outputs, (len(d), -1, *d.shape[1:]))
+  if kind.cumulative:
+    return outputs[:, -1:]
   if config.coupling == 'step' and not config.encoder_steps:
     return outputs
   return outputs.mean(axis=1, keepdims=True)
