@@ -232,7 +232,7 @@ def _encode(model: Model, x: Array, state: Any) -> tuple[Encoded, Any]:
     return Encoded(drive, drive), None
   kind, fire = neurons.kind_of(neuron), neurons.firing(config)
 
-  def element(start: Any, d: Array) -> tuple[Any, Array]:
+  def element(start: Any, d: Array) -> tuple[Any, tuple[Array, Array]]:
     """All S steps of drives [..., D]."""
     d = jnp.broadcast_to(d, (config.input_steps, *d.shape))
     state, spikes = neurons.run(neuron, start, d, signed=True, fire=fire)

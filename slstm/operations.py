@@ -10,8 +10,11 @@ By its values over all data, the operand of a product with M outputs (4H, K) is:
               an activation of a few levels:                   sum |k| M AC
   analog      anything else; zeros are skipped all the same:      nnz M MAC
 
-The bound is what pays at int8, where a MAC costs 7.7 accumulations (0.23 pJ and
-0.03 pJ). Errors up to 2^-13 a_j are rounding. Few values prove nothing: with
+An operand with one value per element is taken as it is, or as its change since
+the element before, added to a running sum of products: whichever accumulates,
+and of those the one with fewer operations. So the output of a sigma-delta
+neuron counts as its spikes, and an LSTM whose h or x stands still is credited
+for that. Errors up to 2^-13 a_j are rounding. Few values prove nothing: with
 less than two non-zeros per active unit, an operand is analog. The operands are:
 
   W x_n      direct encoding: the raw x, since mean and std fold into W and b;
@@ -37,15 +40,28 @@ Biases are where accumulators start. Element-wise work, for each (n, t, unit) or
                         -mean for each n, and std folds into the threshold
   mean over t and n     nnz or sum |k| additions, or one less than terms
   max over n            N - 1 comparisons
+
+Values moved between registers and memory:
+
+  weights       a row of M once for each element in which its unit is not zero,
+                in whichever of the S steps: these use it together
+  activations   a non-zero of x is read; one of h is written, and read by each
+                product that it enters
+  states        c of each (n, slot, unit), and each state that a neuron carries,
+                read and written; so are pooled sums and maxima, and what a
+                change is taken from (at 1 subtraction), if no neuron carries it
+  accumulators  z is built in registers from its 4H biases, which are read; a
+                running sum is read and written for each (n, unit) instead
 """
 
 import functools
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Iterator, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slstm import cells
 from slstm import model as model_lib
 from slstm import neurons
 from slstm import types
@@ -61,10 +77,27 @@ class Product(NamedTuple):
   ac: float = 0.0
 
 
+class Moved(NamedTuple):
+  """Values that are read from or written to memory."""
+  input_weights: float = 0.0  # of W, or of the read-out
+  recurrent_weights: float = 0.0
+  activations: float = 0.0
+  states: float = 0.0
+  accumulators: float = 0.0
+
+
+class Stored(NamedTuple):
+  """Values that a network keeps in memory."""
+  weights: int
+  states: int  # c, what neurons carry, pooled sums and maxima
+  accumulators: int  # running sums
+
+
 class EncoderCounts(NamedTuple):
   """Work of a spiking encoder, and its mean |s|; nothing and None if direct."""
   elementwise: Elementwise
   spike_rate: float | None
+  moved: Moved = Moved()
 
 
 class LayerCounts(NamedTuple):
@@ -74,19 +107,29 @@ class LayerCounts(NamedTuple):
   elementwise: Elementwise
   spike_rate: Sites  # mean |s| of each neuron, and of an h that is spikes
   sparsity: Sites  # fraction of zeros of each site's output
+  spikes_per_element: float | None  # of h, by unit; None where h is no spikes
+  rows_per_element: float  # fraction of units of h whose row is fetched
+  moved: Moved
 
 
 class ReadoutCounts(NamedTuple):
   """Operations of the read-out and of its pooling."""
   product: Product
   elementwise: Elementwise
+  moved: Moved
 
 
 class Counts(NamedTuple):
-  """Mean operations per inference; `sequences` is how many were averaged."""
+  """Mean operations per inference; `sequences` is how many were averaged.
+
+  `fetched` are quantiles over sequences of the weights that products fetch, at
+  0, 5, 50, 95 and 100 %.
+  """
   encoder: EncoderCounts
   layers: tuple[LayerCounts, ...]
   readout: ReadoutCounts
+  stored: Stored
+  fetched: tuple[float, ...]
   sequences: int
 
 
@@ -122,13 +165,39 @@ class _Seen(NamedTuple):
     return self.increment if few else None
 
 
+class _Rows(NamedTuple):
+  """Units whose row of weights is fetched: not zero in some step."""
+  by_unit: Any  # in how many sequences, [N, F]
+  by_sequence: Any  # how many units, [N, B]
+
+  def merge(self, other: '_Rows') -> '_Rows':
+    both = self.by_sequence, other.by_sequence
+    return _Rows(self.by_unit + other.by_unit, np.concatenate(both, 1))
+
+
+class _Place(NamedTuple):
+  """What may enter a product; `change` and its rows may be None."""
+  direct: Any  # in order of preference: steps, and perhaps their mean
+  rows: Any
+  change: Any
+  changed_rows: Any
+
+
 class _Operand(NamedTuple):
   """What enters a product."""
   cost: np.ndarray  # nnz or |k| over all sequences, [N, S, F]
   accumulates: bool
+  rows: _Rows
+  is_change: bool = False  # so that sums of products run on
 
   def at(self, elements: slice) -> '_Operand':
-    return self._replace(cost=self.cost[elements])
+    rows = _Rows(*(leaf[elements] for leaf in self.rows))
+    return self._replace(cost=self.cost[elements], rows=rows)
+
+  @property
+  def fetched(self) -> int:
+    """Rows over all sequences."""
+    return int(np.sum(self.rows.by_unit, dtype=np.int64))
 
 
 def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
@@ -149,28 +218,77 @@ def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
   types.check_shape('count_operations: x', x, 'B N D', D=model.num_features)
   types.check_positive('count_operations: batch_size', batch_size)
 
-  def over_batches(merge: Callable, low: Any = None) -> Any:
+  def over_batches(merge: Any, low: Any = None) -> Any:
     batches = (x[i:i + batch_size] for i in range(0, len(x), batch_size))
     seen = (jax.device_get(_watch(model, batch, low)) for batch in batches)
-    is_seen = lambda node: isinstance(node, _Seen)
+    is_seen = lambda node: isinstance(node, (_Seen, _Rows))
     merge_all = functools.partial(jax.tree.map, merge, is_leaf=is_seen)
     return functools.reduce(merge_all, seen)
 
-  places, sites, spikes = over_batches(_Seen.merge)
+  merge = lambda a, b: a.merge(b)
+  places, sites, spikes, of_input = over_batches(merge)
   outputs = {f'layer {i}': layer.h.high for i, layer in enumerate(sites)}
   for name, values in {'x': x, **outputs}.items():
     if not np.isfinite(values).all():
       raise ValueError(f'count_operations: {name} has NaN or infinite values; '
                        'expected finite ones. Is a leaf of the model NaN?')
   # What may be increments is looked at again.
-  low = [[a.candidate for a in place] for place in places]
+  is_seen = lambda node: isinstance(node, _Seen)
+  low = [jax.tree.map(lambda seen: seen.candidate, (p.direct, p.change),
+                      is_leaf=is_seen) for p in places]  # yapf: disable
   found = over_batches(np.add, low) if jax.tree.leaves(low) else low
   operands, total = [*map(_operand, places, found)], len(x)
   layer = functools.partial(_layer, model.config, total)
-  layers = map(layer, model.layers, sites, spikes, operands, operands[1:])
-  encoder = _encoder(model, places[0][0], operands[0], total)
-  readout = _readout(model, operands[len(sites):], total)
-  return Counts(encoder, tuple(layers), readout, total)
+  layers = tuple(map(layer, model.layers, sites, spikes, operands,
+                     operands[1:]))
+  encoder = _encoder(model, of_input, operands[0], total)
+  readout = _readout(model, sites[-1], operands[len(sites):], total)
+  fetched = sum(part.sum(0, dtype=np.int64) for part in
+                _fetched(model, operands))  # yapf: disable
+  quantiles = np.quantile(fetched, (0, 0.05, 0.5, 0.95, 1))
+  return Counts(encoder, layers, readout, _stored(model, operands),
+                tuple(map(float, quantiles)), total)
+
+
+def _fetched(model: Model,
+             operands: Sequence[_Operand]) -> Iterator[np.ndarray]:
+  """Weights that each product fetches, by element and sequence, [N, B]."""
+  for layer, x, h in zip(model.layers, operands, operands[1:]):
+    yield 4 * layer.num_units * x.rows.by_sequence
+    yield 4 * layer.num_units * h.rows.by_sequence[:-1]
+  h, *pooled = operands[len(model.layers):]
+  for name, operand in zip(model.config.pooling, pooled):
+    yield model.num_outputs * _pooled(name, h, operand).rows.by_sequence
+
+
+def _pooled(name: str, h: _Operand, pooled: _Operand) -> _Operand:
+  """Operand of the read-out: for 'last' the steps of h_N if they accumulate."""
+  if name == 'last' and h.accumulates and not h.is_change:
+    return h.at(slice(-1, None))
+  return pooled
+
+
+def _stored(model: Model, operands: Sequence[_Operand]) -> Stored:
+  weights = sum(leaf.size for part in (*model.layers, model.readout)
+                for leaf in jax.tree.leaves(part) if leaf.ndim == 2
+               )  # yapf: disable
+  pools = sum(name != 'last' for name in model.config.pooling)
+  states = pools * model.layers[-1].num_units
+  kept = _carried(model.encoder.neuron) or operands[0].is_change
+  states += model.num_features * kept
+  accumulators = 0
+  for layer, x, h in zip(model.layers, operands, operands[1:]):
+    kept = sum(map(_carried, layer.neurons)) or h.is_change
+    states += layer.num_units * (model.config.slots + kept)
+    accumulators += 4 * layer.num_units * (x.is_change or h.is_change)
+  return Stored(weights, states, accumulators)
+
+
+def _carried(neuron: Any) -> int:
+  """Values per unit that a neuron keeps from element to element."""
+  if neuron is None or not neurons.kind_of(neuron).carried:
+    return 0
+  return len(jax.tree.leaves(neurons.initial_state(neuron, (1, 1))))
 
 
 @jax.jit
@@ -178,20 +296,27 @@ def _watch(model: Model, x: Array, low: Any) -> Any:
   """What may be operands, and the activity at all sites, in a batch.
 
   Places are the product with W, those with what each layer hands on, and that
-  with each pooled part; each has a list of operands in order of preference.
+  with each pooled part.
 
-  Returns (places, sites and spikes of each layer) as `_Seen`; given increments
-  of the places, `_multiples` of these where they are not None.
+  Returns (places, sites and spikes of each layer, spikes of the input) as
+  `_Seen`; given increments of the places, `_multiples` of these where they are
+  not None.
   """
   config, sites, shared = model.config, [], model.config.coupling == 'shared'
   see = lambda r: (r.output.h, jax.tree.map(_see, (r.output, r.spikes)))
   forward = model_lib.apply(model, x, observe=see)
   encoded, same = forward.encoded, forward.encoded.values.ndim == 3
-  places = [[jnp.swapaxes(x, 0, 1)[:, None]]]
+  values = encoded.values[:, None] if same else encoded.values
+  places: list[Any] = [[jnp.swapaxes(x, 0, 1)[:, None]]]
   if encoded.spikes is not None:
-    places = [[encoded.spikes] + [encoded.values[:, None]] * same]
+    kind = neurons.kind_of(model.encoder.neuron)
+    direct = [] if kind.cumulative else [encoded.outputs]
+    places = [direct + [values] * same]
   first = lambda seen, s: _Seen(*(leaf[:, :s] for leaf in seen))
   for layer, (h, (output, _)) in zip(model.layers, forward.observed):
+    if cells.is_cumulative(layer):  # the last of T outputs is handed on
+      h, last = h[:, -1:], lambda leaf: leaf[:, -1:]
+      output = output._replace(h=jax.tree.map(last, output.h))
     same &= not layer.neurons.present  # in each step, what the next layer sees
     again = same or shared  # all steps see the same input and state
     varies = {s: not again or s in layer.neurons.present for s in types.SITES}
@@ -200,14 +325,30 @@ def _watch(model: Model, x: Array, low: Any) -> Any:
     steps = Sites(*(config.num_steps if varies[s] else 1 for s in types.SITES))
     sites.append(Sites(*map(first, output, steps)))
     places.append([h[:, :steps.h]])
+    same |= h.shape[1] == 1
     if shared and not same:
       same, places[-1] = True, places[-1] + [h.mean(1, keepdims=True)]
+  # As x_n - x_{n-1} from x_0 = 0, where there is one value per element.
+  change = lambda x: jnp.diff(x, axis=0, prepend=jnp.zeros_like(x[:1]))
+  changes = [change(p[-1]) if p[-1].shape[1] == 1 else None for p in places]
   for pooled in jnp.split(forward.pooled, len(config.pooling), -1):
     places.append([pooled[None, None]])
-  if low is None:
-    spikes = [seen for _, (_, seen) in forward.observed]
-    return jax.tree.map(_see, places), sites, spikes
-  return [[*map(_multiples, *place)] for place in zip(places, low)]
+    changes.append(None)
+  if low is not None:
+    return jax.tree.map(_multiples, [*zip(places, changes)], low)
+  spikes = [seen for _, (_, seen) in forward.observed]
+  of_input = None if encoded.spikes is None else _see(encoded.spikes)
+  rows = [_rows(place[0]) for place in places]
+  changed = [None if c is None else _rows(c) for c in changes]
+  seen = jax.tree.map(_see, (places, changes))
+  return [*map(_Place, seen[0], rows, seen[1], changed)
+         ], sites, spikes, of_input
+
+
+def _rows(values: Array) -> _Rows:
+  """Of [N, S, B, F]."""
+  used = jnp.any(values != 0, 1)
+  return _Rows(jnp.sum(used, 1, jnp.int32), jnp.sum(used, 2, jnp.int32))
 
 
 def _see(values: Array) -> _Seen:
@@ -233,29 +374,52 @@ def _multiples(values: Array, low: Any) -> Any:
   return jax.lax.map(multiples, jnp.arange(1.0, MOST + 1))
 
 
-def _operand(place: Sequence[_Seen], found: Sequence[Any]) -> _Operand:
-  """The first of these operands that accumulates, else the last."""
-  for seen, multiples in zip(place, found):
-    if seen.are_spikes:
-      return _Operand(seen.nonzero, True)
-    if multiples is not None:
-      (totals, misfits), m = multiples, np.arange(1, MOST + 1)[:, None]
-      fits = (misfits == 0) & seen.within(MOST / m)
-      if fits.any(0).all():
-        least = fits.argmax(0)[None, None, None]
-        return _Operand(np.take_along_axis(totals, least, 0)[0], True)
-  return _Operand(place[-1].nonzero, False)
+def _operand(place: _Place, found: Any) -> _Operand:
+  """What enters a product: what accumulates, and of that what costs least."""
+  direct, change = found
+  usual = [_accumulated(*pair) for pair in zip(place.direct, direct)]
+  cost = next((c for c in usual if c is not None), None)
+  operand = _Operand(place.direct[-1].nonzero if cost is None else cost, cost
+                     is not None, place.rows)
+  if place.change is None:
+    return operand
+  cost = _accumulated(place.change, change)
+  changes = _Operand(place.change.nonzero if cost is None else cost, cost
+                     is not None, place.changed_rows, True)
+  rank = lambda a: (not a.accumulates, np.sum(a.cost, dtype=np.int64))
+  return min(operand, changes, key=rank)
 
 
-def _encoder(model: Model, seen: _Seen, operand: _Operand,
+def _accumulated(seen: _Seen, multiples: Any) -> np.ndarray | None:
+  """Accumulates by [N, S, F], or None if these are no increments."""
+  if seen.are_spikes:
+    return seen.nonzero
+  if multiples is not None:
+    (totals, misfits), m = multiples, np.arange(1, MOST + 1)[:, None]
+    fits = (misfits == 0) & seen.within(MOST / m)
+    if fits.any(0).all():
+      least = fits.argmax(0)[None, None, None]
+      return np.take_along_axis(totals, least, 0)[0]
+  return None
+
+
+def _encoder(model: Model, spikes: _Seen | None, operand: _Operand,
              sequences: int) -> EncoderCounts:
-  neuron, (num_elements, steps, units) = model.encoder.neuron, seen.low.shape
-  if neuron is None:
-    return EncoderCounts(Elementwise(), None)
-  means = 1 + steps - operand.cost.shape[1]  # -mean, and the mean over steps
-  work, rate = _neuron(neuron, True, seen, sequences)
-  add = Elementwise(add=num_elements * units * means)
-  return EncoderCounts(_sum_up([work, add]), rate)
+  neuron = model.encoder.neuron
+  if neuron is None or spikes is None:
+    kept = operand.is_change * operand.cost[..., 0].size * model.num_features
+    return EncoderCounts(Elementwise(add=kept), None, Moved(states=2 * kept))
+  num_elements, steps, units = spikes.low.shape
+  means = 1  # -mean, and the mean over steps
+  if not neurons.kind_of(neuron).cumulative:
+    means += steps - operand.cost.shape[1]
+  work, rate = _neuron(neuron, True, spikes, sequences)
+  values = num_elements * units
+  kept = operand.is_change and not _carried(neuron)
+  add = Elementwise(add=values * (means + kept))
+  moved = Moved(activations=values + operand.fetched / sequences,
+                states=2 * values * (_carried(neuron) + kept))
+  return EncoderCounts(_sum_up([work, add]), rate, moved)
 
 
 def _layer(config: Config, sequences: int, layer: Layer, sites: Sites,
@@ -290,9 +454,25 @@ def _layer(config: Config, sequences: int, layer: Layer, sites: Sites,
     each, rate[site] = _neuron(neuron, signed, fired, sequences)
     work.append(each)
   zeros = (_mean(sequences - a.nonzero, sequences * a.low.size) for a in sites)
+  of_h = rate.get('h')
+  if of_h is not None:
+    of_h *= (spikes.h or sites.h).low.shape[1]
+  recurrent, values = h.at(slice(-1)), num_elements * hidden
+  slots = steps['c'] if config.coupling == 'step' else 1
+  kept = h.is_change and not cells.is_cumulative(layer)
+  slots += sum(map(_carried, layer.neurons)) + kept
+  work.append(Elementwise(add=values * kept))
+  running = operand.is_change or h.is_change
+  active = operand.fetched + recurrent.fetched
+  moved = Moved(4 * hidden * operand.fetched / sequences,
+                4 * hidden * recurrent.fetched / sequences,
+                activations=(active + h.fetched) / sequences,
+                states=2 * values * slots,
+                accumulators=4 * values * (1 + running))
   return LayerCounts(_product(operand, 4 * hidden, sequences),
-                     _product(h.at(slice(-1)), 4 * hidden, sequences),
-                     _sum_up(work), Sites(**rate), Sites(*zeros))
+                     _product(recurrent, 4 * hidden, sequences), _sum_up(work),
+                     Sites(**rate), Sites(*zeros), of_h,
+                     h.fetched / (sequences * values), moved)
 
 
 def _neuron(neuron: Any, signed: bool, spikes: _Seen,
@@ -307,23 +487,30 @@ def _neuron(neuron: Any, signed: bool, spikes: _Seen,
   return Elementwise(*work), rate
 
 
-def _readout(model: Model, operands: Sequence[_Operand],
+def _readout(model: Model, layer: Sites, operands: Sequence[_Operand],
              sequences: int) -> ReadoutCounts:
   h, *pooled = operands
-  num_elements, steps, hidden = h.cost.shape
+  num_elements, steps, hidden = layer.h.low.shape
   additions = dict(last=steps - 1,
                    mean=num_elements * steps - 1,
                    max=num_elements * (steps - 1))
-  products, work = [], []
+  summed = layer.h.nonzero if h.is_change else h.cost
+  products, work, fetched, kept = [], [], 0, 0
   for name, operand in zip(model.config.pooling, pooled):
-    terms = additions[name]
-    if name == 'last' and h.accumulates:
-      operand, terms = h.at(slice(-1, None)), 0
-    products.append(_product(operand, model.num_outputs, sequences))
-    add = min(terms * hidden, _mean(h.cost, sequences))
+    seen, terms = _pooled(name, h, operand), additions[name]
+    if seen is not operand:
+      terms = 0
+    products.append(_product(seen, model.num_outputs, sequences))
+    add = min(terms * hidden, _mean(summed, sequences))
     compare = (num_elements - 1) * hidden if name == 'max' else 0
     work.append(Elementwise(add=add, compare=compare))
-  return ReadoutCounts(Product(*map(sum, zip(*products))), _sum_up(work))
+    fetched += seen.fetched
+    kept += name != 'last'
+  moved = Moved(model.num_outputs * fetched / sequences,
+                activations=fetched / sequences,
+                states=2 * num_elements * hidden * kept,
+                accumulators=model.num_outputs)
+  return ReadoutCounts(Product(*map(sum, zip(*products))), _sum_up(work), moved)
 
 
 def _product(operand: _Operand, outputs: int, sequences: int) -> Product:

@@ -116,8 +116,8 @@ def test_gradients_follow_the_recursion(level):
   def loss(neuron, drives):
     return jnp.sum(weight * run(neuron, drives[:, None])[0][:, 0, 0])
 
-  neuron = SigmaDelta(
-      jnp.asarray(theta), None if level == 0.5 else jnp.asarray(level))
+  neuron = SigmaDelta(jnp.asarray(theta),
+                      None if level == 0.5 else jnp.asarray(level))
   found, d_drive = jax.grad(loss, (0, 1))(neuron, jnp.asarray(d, jnp.float32))
   zeros = np.zeros(9)
   close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5)
@@ -241,9 +241,8 @@ def test_small_theta_is_the_analog_network():
     config = Config(family='standard',
                     num_steps=round(2 / theta),
                     coupling='shared')
-    snn = Model(
-        analog.encoder._replace(neuron=sigma_delta(4 * theta)),
-        tuple(with_neurons), readout, config)
+    snn = Model(analog.encoder._replace(neuron=sigma_delta(4 * theta)),
+                tuple(with_neurons), readout, config)
     errors.append(np.max(np.abs(model_lib.apply(snn, x).outputs - expected)))
   assert errors[1] < errors[0] / 2 and errors[2] < errors[1] / 2
 
