@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RANKS = (
     'types',
     'activations neurons parallel',
+    'sigma_delta',
     'cells',
     'scan',
     'wavefront',
