@@ -14,6 +14,8 @@ from slstm import model
 from slstm import types
 from slstm.wavefront import obstacle
 
+SIGMA_DELTA = 'sigma_delta'
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -82,6 +84,8 @@ class Training:
     """What the library calls it."""
     fields = dataclasses.asdict(self)
     executor = model.EXECUTORS[fields.pop('executor')]
+    for name in ('rate_target', 'input_target'):
+      fields.pop(name, None)
     return slstm.TrainConfig(**fields, executor=executor, seed=seed)
 
 
@@ -93,6 +97,9 @@ class Tuning(Training):
     neuron_rate: factor on the learning rate for the parameters of neurons; 0
       trains the weights only.
     rate_penalty: weight of the spike rate in the loss.
+    rate_target: spikes per unit of h and element above which the loss rises; 0
+      for none.
+    input_target: the same of a spiking input, per feature.
     distillation: how much of the targets are predictions of the source LSTM, in
       [0, 1].
   """
@@ -100,7 +107,15 @@ class Tuning(Training):
   learning_rate: float = 1e-3
   neuron_rate: float = 1.0
   rate_penalty: float = 0.0
+  rate_target: float = 0.0
+  input_target: float = 0.0
   distillation: float = 0.0
+
+  def config(self, seed: int) -> slstm.TrainConfig:
+    """What the library calls it."""
+    return dataclasses.replace(super().config(seed),
+                               rate_target=self.rate_target or None,
+                               input_target=self.input_target or None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +125,11 @@ class Conversion:
   Attributes:
     sites: activations that neurons replace, any of i, f, g, o, c, h.
     num_steps: T.
-    neuron: lif, or if with its shift: if (uniform rule), if_data, if_floor.
+    neuron: lif, or if with its shift: if (uniform rule), if_data, if_floor; or
+      sigma_delta, at h.
+    rate: spikes per unit of h and element that sigma-delta neurons may send
+      before training; the least error within it is chosen.
+    input_rate: the same of a spiking input, per feature.
     granularity: one neuron per layer or per unit.
     encoding: of the input, direct or spiking.
     encoder_steps: of a spiking encoder per element, whose sum all T steps
@@ -123,6 +142,8 @@ class Conversion:
   sites: tuple[str, ...] = ('o', 'c')
   num_steps: int = 2
   neuron: str = 'lif'
+  rate: float = 0.08
+  input_rate: float = 0.3
   granularity: str = 'unit'
   encoding: str = 'direct'
   encoder_steps: int = 0
@@ -132,7 +153,15 @@ class Conversion:
   calibration: int = 512
 
   def __post_init__(self):
-    types.check_choice('neuron', self.neuron, tuple(fitting.FITS))
+    types.check_choice('neuron', self.neuron, (*fitting.FITS, SIGMA_DELTA))
+    for name in ('rate', 'input_rate'):
+      types.check_positive(name, getattr(self, name))
+    if self.is_sigma_delta and (self.sites != ('h',) or
+                                self.coupling == 'step' and self.num_steps > 1):
+      raise ValueError(f'neuron is {SIGMA_DELTA} and sites are '
+                       f'{",".join(self.sites)}, num_steps {self.num_steps}, '
+                       f'coupling {self.coupling}; expected sites h, and '
+                       'coupling shared if there are several steps.')
     types.check_choice('encoding', self.encoding, ('direct', 'spiking'))
     if self.encoder_steps and self.encoding == 'direct':
       raise ValueError(f'encoder_steps is {self.encoder_steps}; it needs '
@@ -141,10 +170,18 @@ class Conversion:
       raise ValueError(f'calibration is {self.calibration}; expected >= 1.')
     self.config()
 
+  @property
+  def is_sigma_delta(self) -> bool:
+    """Whether neurons are chosen by `slstm.trade_off`, not by `convert`."""
+    return self.neuron == SIGMA_DELTA
+
   def config(self) -> slstm.ConversionConfig:
-    """What the library calls it."""
+    """What the library calls it, of neurons that `slstm.convert` fits."""
     fields = dataclasses.asdict(self)
-    del fields['calibration']
+    if self.is_sigma_delta:
+      fields['neuron'] = 'lif'
+    for name in ('calibration', 'rate', 'input_rate'):
+      del fields[name]
     fit = fitting.FITS[fields.pop('neuron')]
     encoder_fit = fit if fields.pop('encoding') == 'spiking' else None
     return slstm.ConversionConfig(**fields, fit=fit, encoder_fit=encoder_fit)
@@ -212,6 +249,18 @@ def with_family(experiment: Experiment,
   if getattr(experiment.data, 'short_epochs', 0) and family != 'standard':
     changes['data'] = {'short_epochs': 0}  # it needs gates to stretch
   return replace(experiment, **changes)
+
+
+def sigma_delta(experiment: Experiment, num_steps: int) -> Experiment:
+  """The same with sigma-delta neurons, trained to keep to their rates."""
+  conversion = {'neuron': SIGMA_DELTA, 'sites': ('h',), 'num_steps': num_steps,
+                'coupling': 'step' if num_steps == 1 else 'shared'
+               }  # yapf: disable
+  spiking = experiment.conversion.encoding == 'spiking'
+  targets = {'rate_target': experiment.conversion.rate,
+             'input_target': experiment.conversion.input_rate * spiking
+            }  # yapf: disable
+  return replace(experiment, conversion=conversion, snn=targets)
 
 
 def options(node: Any, prefix: str = '') -> Iterator[tuple[str, Any, str]]:

@@ -4,9 +4,9 @@ python -m experiments.pipeline --config=experiments/configs/har.py \
   --config.snn.epochs=3 --workdir=runs/har
 
 Runs a standard and a convertible LSTM of the same size, conversions without
-training at several T, and fine-tuned ones; ranks subsets of sites at the T of
-the config. A run that was killed goes on where it was; one that is finished
-only writes its report anew.
+training at several T, and fine-tuned ones, also with sigma-delta neurons; ranks
+subsets of sites at the T of the config. A run that was killed goes on where it
+was; one that is finished only writes its report anew.
 """
 
 import pathlib
@@ -28,6 +28,8 @@ flags.DEFINE_list('converted_steps', ['1', '2', '4', '8'],
                   'T of the conversions without training.')
 flags.DEFINE_list('tuned_steps', ['1', '2', '4'],
                   'T of the fine-tuned SNNs; part of the above.')
+flags.DEFINE_list('sigma_delta_steps', ['1'],
+                  'T of sigma-delta neurons, converted and fine-tuned.')
 _REUSE = flags.DEFINE_list(
     'reuse', [], 'Work directories of other pipelines. A finished stage of one '
     'that reads the same config, data and seed is copied, not run again.')
@@ -40,19 +42,24 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
   if not set(tuned) <= set(converted):
     raise ValueError(f'--tuned_steps={tuned} are not all among '
                      f'--converted_steps={converted}.')
-  at = {
-      t: config_lib.replace(experiment, conversion={'num_steps': t})
+  at: dict[str, Experiment] = {
+      f'T{t}': config_lib.replace(experiment, conversion={'num_steps': t})
       for t in converted
   }
+  names = {f'sd_T{t}': t for t in main.numbers('sigma_delta_steps')}
+  at |= {k: config_lib.sigma_delta(experiment, t) for k, t in names.items()}
+  tunings = [*(f'T{t}' for t in tuned), *names]
   reuse = tuple(map(Path, _REUSE.value))
   for folder in reuse:
     if not folder.is_dir():
       raise FileNotFoundError(f'--reuse={folder}: no such folder.')
   own = experiment.model.family
   families = tuple(dict.fromkeys(('standard', own)))
-  names = (*families, *(f'converted_T{t}' for t in converted),
-           *(f'tuned_T{t}' for t in tuned))
-  models = {name: workdir / name for name in names}
+  models = {
+      name: workdir / name
+      for name in (*families, *(f'converted_{k}' for k in at),
+                   *(f'tuned_{k}' for k in tunings))
+  }
   runs.write_json(workdir / 'plan.json', {'models': list(models)})
 
   def evaluate(name: str) -> None:
@@ -62,14 +69,14 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
     variant = config_lib.with_family(experiment, family)
     stages.train_ann(variant, dataset, models[family], reuse)
     evaluate(family)
-  for t in converted:
-    name = f'converted_T{t}'
-    stages.convert(at[t], dataset, models[own], models[name], reuse)
+  for k, changed in at.items():
+    name = f'converted_{k}'
+    stages.convert(changed, dataset, models[own], models[name], reuse)
     evaluate(name)
   stages.select(experiment, dataset, models[own], workdir / 'select')
-  for t in tuned:
-    name = f'tuned_T{t}'
-    stages.train_snn(at[t], dataset, models[f'converted_T{t}'], models[name],
+  for k in tunings:
+    name = f'tuned_{k}'
+    stages.train_snn(at[k], dataset, models[f'converted_{k}'], models[name],
                      models[own], reuse)
     evaluate(name)
   latency.latency(experiment, dataset, models, workdir / 'latency')

@@ -73,16 +73,50 @@ def convert(experiment: Experiment,
   read |= runs.sections(experiment, 'conversion')
   if runs.begin(workdir, 'convert', read, digest, {'source': source}, reuse):
     return
-  calibration = slstm.calibrate(model, calibration_inputs(experiment, dataset))
-  conversion = slstm.convert(model, calibration, experiment.conversion.config())
-  _write_model(workdir, conversion.model)
-  arrays = traces.staircases(calibration, conversion)
+  x = calibration_inputs(experiment, dataset)
+  if experiment.conversion.is_sigma_delta:
+    snn, report = _sigma_delta(model, x, experiment.conversion)
+  else:
+    snn, report = _fitted(model, x, experiment.conversion, workdir)
+  _write_model(workdir, snn)
+  metrics = _scores('validation', snn, dataset)
+  runs.write_json(workdir / 'metrics.json', metrics | report)
+
+
+def _fitted(model: slstm.Model, x: np.ndarray,
+            conversion: config_lib.Conversion,
+            workdir: Path) -> tuple[slstm.Model, dict[str, Any]]:
+  """Neurons that follow the activations; writes their staircases."""
+  calibration = slstm.calibrate(model, x)
+  made = slstm.convert(model, calibration, conversion.config())
+  arrays = traces.staircases(calibration, made)
   np.savez_compressed(workdir / 'staircases.npz', allow_pickle=False, **arrays)
-  encoder = conversion.encoder_report
-  metrics = _scores('validation', conversion.model, dataset)
-  metrics['report'] = slstm.report_dict(conversion.report)
-  metrics['encoder_report'] = encoder and fitting.site_dict(encoder)
-  runs.write_json(workdir / 'metrics.json', metrics)
+  encoder = made.encoder_report
+  return made.model, {
+      'report': slstm.report_dict(made.report),
+      'encoder_report': encoder and fitting.site_dict(encoder)
+  }
+
+
+def _sigma_delta(
+    model: slstm.Model, x: np.ndarray,
+    conversion: config_lib.Conversion) -> tuple[slstm.Model, dict[str, Any]]:
+  """Sigma-delta neurons within the rates that the config allows."""
+  fronts = {'h': slstm.trade_off(model, x, num_steps=conversion.num_steps)}
+  snn = slstm.pick(fronts['h'], rate=conversion.rate).model
+  if conversion.encoding == 'spiking':
+    steps = conversion.encoder_steps or conversion.num_steps
+    fronts['input'] = slstm.trade_off(snn, x, place='input', num_steps=steps)
+    snn = slstm.pick(fronts['input'], rate=conversion.input_rate).model
+  config = dataclasses.replace(snn.config, surrogate=conversion.surrogate,
+                               width=conversion.width)  # yapf: disable
+  snn = dataclasses.replace(snn, config=config)
+  told = {}
+  for place, points in fronts.items():
+    told[place] = [point._asdict() for point in points]
+    for point in told[place]:
+      del point['model']
+  return snn, {'fronts': told}
 
 
 def select(experiment: Experiment, dataset: base.DataSet, source: Path,

@@ -9,6 +9,8 @@ from slstm.convert import ConversionConfig
 from slstm.convert import convert
 from slstm.energy import ledger
 from slstm.fitting import report_dict
+from slstm.front import pick
+from slstm.front import trade_off
 from slstm.importers import from_linen
 from slstm.model import apply
 from slstm.model import init

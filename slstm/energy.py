@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 from slstm import types
 from slstm.operations import Counts
 from slstm.operations import Moved
-from slstm.operations import Product
 from slstm.types import Elementwise
 
 
@@ -127,6 +126,7 @@ class Energy(NamedTuple):
   readout: float  # product of the read-out
   elementwise: tuple[float, ...]  # encoder, each layer, read-out; or zeros
   memory: tuple[float, ...]  # the same
+  of_h: float  # what grows with the rows of h: products, and in 3 their weights
 
 
 Ledger = dict[int, Energy]
@@ -170,11 +170,15 @@ def ledger(counts: Counts, constants: Constants = INT32) -> Ledger:
   zeros = (0.0,) * len(parts)
   first = sum(w) + sum(u) + readout
   second = first + sum(work)
+  products = sum(w[1:]) + sum(u)
+  rows = sum(layer.moved.recurrent_weights for layer in layers)
+  rows += sum(layer.moved.input_weights for layer in layers[1:])
   return {
-      1: Energy(first, w, u, readout, zeros, zeros),
-      2: Energy(second, w, u, readout, work, zeros),
-      3: Energy(second + sum(moved), w, u, readout, work, moved)
-  }
+      1: Energy(first, w, u, readout, zeros, zeros, products),
+      2: Energy(second, w, u, readout, work, zeros, products),
+      3: Energy(second + sum(moved), w, u, readout, work, moved,
+                products + rows * of_weight)
+  }  # yapf: disable
 
 
 def break_even(counts: Counts,
@@ -199,22 +203,13 @@ def break_even(counts: Counts,
   Raises:
     ValueError: if no row of h is fetched.
   """
-  silent = []
-  for index, layer in enumerate(counts.layers):
-    moved = layer.moved._replace(recurrent_weights=0.0)
-    layer = layer._replace(recurrent=Product(), moved=moved)
-    if index:
-      moved = moved._replace(input_weights=0.0)
-      layer = layer._replace(input=Product(), moved=moved)
-    silent.append(layer)
-  measured = ledger(counts, constants)[number].total
-  still = counts._replace(layers=tuple(silent))
-  stays = ledger(still, constants)[number].total
-  if not measured > stays:
+  energy = ledger(counts, constants)[number]
+  if not energy.of_h > 0:
     raise ValueError('break_even: no row of h is fetched; expected a network '
                      'whose h is not silent.')
-  rate = sum(layer.rows_per_element for layer in counts.layers)
-  return rate / len(silent) * (baseline - stays) / (measured - stays)
+  rates = [layer.rows_per_element for layer in counts.layers]
+  stays = energy.total - energy.of_h
+  return sum(rates) / len(rates) * (baseline - stays) / energy.of_h
 
 
 def direct_encoding_cap(num_features: int,

@@ -178,7 +178,7 @@ class _Rows(NamedTuple):
 class _Place(NamedTuple):
   """What may enter a product; `change` and its rows may be None."""
   direct: Any  # in order of preference: steps, and perhaps their mean
-  rows: Any
+  rows: Any  # of each of these
   change: Any
   changed_rows: Any
 
@@ -186,6 +186,7 @@ class _Place(NamedTuple):
 class _Operand(NamedTuple):
   """What enters a product."""
   cost: np.ndarray  # nnz or |k| over all sequences, [N, S, F]
+  summed: np.ndarray  # the same of the values themselves, if it is their change
   accumulates: bool
   rows: _Rows
   is_change: bool = False  # so that sums of products run on
@@ -242,11 +243,11 @@ def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
   layers = tuple(map(layer, model.layers, sites, spikes, operands,
                      operands[1:]))
   encoder = _encoder(model, of_input, operands[0], total)
-  readout = _readout(model, sites[-1], operands[len(sites):], total)
+  readout = _readout(model, operands[len(sites):], total)
   fetched = sum(part.sum(0, dtype=np.int64) for part in
                 _fetched(model, operands))  # yapf: disable
   quantiles = np.quantile(fetched, (0, 0.05, 0.5, 0.95, 1))
-  return Counts(encoder, layers, readout, _stored(model, operands),
+  return Counts(encoder, layers, readout, _stored(model, sites, operands),
                 tuple(map(float, quantiles)), total)
 
 
@@ -268,20 +269,34 @@ def _pooled(name: str, h: _Operand, pooled: _Operand) -> _Operand:
   return pooled
 
 
-def _stored(model: Model, operands: Sequence[_Operand]) -> Stored:
+def _stored(model: Model, sites: Sequence[Sites],
+            operands: Sequence[_Operand]) -> Stored:
   weights = sum(leaf.size for part in (*model.layers, model.readout)
                 for leaf in jax.tree.leaves(part) if leaf.ndim == 2
                )  # yapf: disable
   pools = sum(name != 'last' for name in model.config.pooling)
   states = pools * model.layers[-1].num_units
-  kept = _carried(model.encoder.neuron) or operands[0].is_change
+  neuron = model.encoder.neuron
+  kept = _carried(neuron) + _keeps_last(neuron, operands[0])
   states += model.num_features * kept
   accumulators = 0
-  for layer, x, h in zip(model.layers, operands, operands[1:]):
-    kept = sum(map(_carried, layer.neurons)) or h.is_change
-    states += layer.num_units * (model.config.slots + kept)
+  for layer, seen, x, h in zip(model.layers, sites, operands, operands[1:]):
+    states += layer.num_units * _states(model.config, layer, seen, h)
     accumulators += 4 * layer.num_units * (x.is_change or h.is_change)
   return Stored(weights, states, accumulators)
+
+
+def _states(config: Config, layer: Layer, sites: Sites, h: _Operand) -> int:
+  """Values that a unit keeps from element to element."""
+  slots = sites.c.low.shape[1] if config.coupling == 'step' else 1
+  carried = sum(map(_carried, layer.neurons))
+  return slots + carried + _keeps_last(layer.neurons.h, h)
+
+
+def _keeps_last(neuron: Any, operand: _Operand) -> bool:
+  """Whether a change is taken from a value that no neuron carries."""
+  cumulative = neuron is not None and neurons.kind_of(neuron).cumulative
+  return operand.is_change and not cumulative
 
 
 def _carried(neuron: Any) -> int:
@@ -338,7 +353,7 @@ def _watch(model: Model, x: Array, low: Any) -> Any:
     return jax.tree.map(_multiples, [*zip(places, changes)], low)
   spikes = [seen for _, (_, seen) in forward.observed]
   of_input = None if encoded.spikes is None else _see(encoded.spikes)
-  rows = [_rows(place[0]) for place in places]
+  rows = [[*map(_rows, place)] for place in places]
   changed = [None if c is None else _rows(c) for c in changes]
   seen = jax.tree.map(_see, (places, changes))
   return [*map(_Place, seen[0], rows, seen[1], changed)
@@ -378,14 +393,17 @@ def _operand(place: _Place, found: Any) -> _Operand:
   """What enters a product: what accumulates, and of that what costs least."""
   direct, change = found
   usual = [_accumulated(*pair) for pair in zip(place.direct, direct)]
-  cost = next((c for c in usual if c is not None), None)
-  operand = _Operand(place.direct[-1].nonzero if cost is None else cost, cost
-                     is not None, place.rows)
+  best = next((i for i, c in enumerate(usual) if c is not None), -1)
+  values, cost = place.direct[-1].nonzero, usual[best]
+  accumulates = cost is not None
+  cost = cost if accumulates else values
+  operand = _Operand(cost, cost, accumulates, place.rows[best])
   if place.change is None:
     return operand
   cost = _accumulated(place.change, change)
-  changes = _Operand(place.change.nonzero if cost is None else cost, cost
-                     is not None, place.changed_rows, True)
+  accumulates = cost is not None
+  cost = cost if accumulates else place.change.nonzero
+  changes = _Operand(cost, values, accumulates, place.changed_rows, True)
   rank = lambda a: (not a.accumulates, np.sum(a.cost, dtype=np.int64))
   return min(operand, changes, key=rank)
 
@@ -415,7 +433,7 @@ def _encoder(model: Model, spikes: _Seen | None, operand: _Operand,
     means += steps - operand.cost.shape[1]
   work, rate = _neuron(neuron, True, spikes, sequences)
   values = num_elements * units
-  kept = operand.is_change and not _carried(neuron)
+  kept = _keeps_last(neuron, operand)
   add = Elementwise(add=values * (means + kept))
   moved = Moved(activations=values + operand.fetched / sequences,
                 states=2 * values * (_carried(neuron) + kept))
@@ -458,16 +476,13 @@ def _layer(config: Config, sequences: int, layer: Layer, sites: Sites,
   if of_h is not None:
     of_h *= (spikes.h or sites.h).low.shape[1]
   recurrent, values = h.at(slice(-1)), num_elements * hidden
-  slots = steps['c'] if config.coupling == 'step' else 1
-  kept = h.is_change and not cells.is_cumulative(layer)
-  slots += sum(map(_carried, layer.neurons)) + kept
-  work.append(Elementwise(add=values * kept))
+  work.append(Elementwise(add=values * _keeps_last(layer.neurons.h, h)))
   running = operand.is_change or h.is_change
   active = operand.fetched + recurrent.fetched
   moved = Moved(4 * hidden * operand.fetched / sequences,
                 4 * hidden * recurrent.fetched / sequences,
                 activations=(active + h.fetched) / sequences,
-                states=2 * values * slots,
+                states=2 * values * _states(config, layer, sites, h),
                 accumulators=4 * values * (1 + running))
   return LayerCounts(_product(operand, 4 * hidden, sequences),
                      _product(recurrent, 4 * hidden, sequences), _sum_up(work),
@@ -487,21 +502,20 @@ def _neuron(neuron: Any, signed: bool, spikes: _Seen,
   return Elementwise(*work), rate
 
 
-def _readout(model: Model, layer: Sites, operands: Sequence[_Operand],
+def _readout(model: Model, operands: Sequence[_Operand],
              sequences: int) -> ReadoutCounts:
   h, *pooled = operands
-  num_elements, steps, hidden = layer.h.low.shape
+  num_elements, steps, hidden = h.cost.shape
   additions = dict(last=steps - 1,
                    mean=num_elements * steps - 1,
                    max=num_elements * (steps - 1))
-  summed = layer.h.nonzero if h.is_change else h.cost
   products, work, fetched, kept = [], [], 0, 0
   for name, operand in zip(model.config.pooling, pooled):
     seen, terms = _pooled(name, h, operand), additions[name]
     if seen is not operand:
       terms = 0
     products.append(_product(seen, model.num_outputs, sequences))
-    add = min(terms * hidden, _mean(summed, sequences))
+    add = min(terms * hidden, _mean(h.summed, sequences))
     compare = (num_elements - 1) * hidden if name == 'max' else 0
     work.append(Elementwise(add=add, compare=compare))
     fetched += seen.fetched

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slstm import energy
+from slstm import front
 from slstm import operations
 from slstm import train
 from slstm.calibrate import Calibration
@@ -21,12 +22,13 @@ from slstm.types import Model, Sites
 
 
 class Candidate(NamedTuple):
-  """One subset of sites, and what its conversion does before any training."""
+  """One choice of neurons, and what they do before any training."""
   sites: tuple[str, ...]
+  neuron: str  # such as 'LIF' or 'SigmaDelta, theta 0.5'
   error: float  # mean squared difference from the source's outputs / variance
   agreement: float  # fraction of inputs with the source's largest output
   energy: dict[int, float]  # pJ per inference (int32) of each ledger
-  on_front: bool  # none is as good in error and ledger 2, and better in one
+  on_front: bool  # none is as good in error and ledger 3, and better in one
 
 
 def default_subsets() -> tuple[tuple[str, ...], ...]:
@@ -41,7 +43,9 @@ def select(
     x: Any,
     config: ConversionConfig = ConversionConfig(),
     *,
-    subsets: Sequence[Sequence[str]] | None = None) -> tuple[Candidate, ...]:
+    subsets: Sequence[Sequence[str]] | None = None,
+    thetas: Sequence[float] = (0.25, 0.5)
+) -> tuple[Candidate, ...]:
   """Converts with each subset of sites, and compares.
 
   Args:
@@ -50,9 +54,10 @@ def select(
     x: calibration inputs, never test data, [B, N, D]; some hundred examples.
     config: how to convert; its own sites are not read.
     subsets: those of types.SITES to try; `default_subsets()` if None.
+    thetas: of sigma-delta neurons at h to try beside them, with T = 1.
 
   Returns:
-    A Candidate for each subset, least error first.
+    A Candidate for each subset and theta, least error first.
 
   Raises:
     ValueError: for what `convert` refuses, no subset or one given twice, or a
@@ -71,21 +76,33 @@ def select(
   union = dataclasses.replace(config,
                               sites=tuple(sorted(set().union(*subsets))))
   snn = convert(model, calibration, union).model
-  return rank([_candidate(snn, one.sites, x, source) for one in configs])
+  found = [_candidate(_only(snn, one.sites), x, source)._replace(
+      sites=one.sites) for one in configs]  # yapf: disable
+  if thetas:
+    points = front.trade_off(model, x, thetas=thetas, levels=(0.5,))
+    found += [_candidate(point.model, x, source)._replace(
+        neuron=f'SigmaDelta, theta {point.theta:g}')
+              for point in points]  # yapf: disable
+  return rank(found)
 
 
-def _candidate(snn: Model, sites: tuple[str, ...], x: Any,
-               source: np.ndarray) -> Candidate:
-  """Measures; whether it is on the front is still to be seen."""
+def _only(snn: Model, sites: tuple[str, ...]) -> Model:
+  """With neurons at these sites, in that order, and no others."""
   chosen = lambda of: Sites(**{site: getattr(of, site) for site in sites})
   layers = [a._replace(neurons=chosen(a.neurons)) for a in snn.layers]
-  snn = dataclasses.replace(snn, layers=tuple(layers))
+  return dataclasses.replace(snn, layers=tuple(layers))
+
+
+def _candidate(snn: Model, x: Any, source: np.ndarray) -> Candidate:
+  """Measures; whether it is on the front is still to be seen."""
+  sites = snn.layers[0].neurons.present
+  neuron = type(getattr(snn.layers[0].neurons, sites[0])).__name__
   outputs = _outputs(snn, x)
   error = np.mean((outputs - source)**2) / np.var(source)
   agreement = np.mean(outputs.argmax(-1) == source.argmax(-1))
   ledger = energy.ledger(operations.count_operations(snn, x))
   spent = {number: float(entry.total) for number, entry in ledger.items()}
-  return Candidate(sites, float(error), float(agreement), spent, False)
+  return Candidate(sites, neuron, float(error), float(agreement), spent, False)
 
 
 def _outputs(model: Model, x: Any) -> np.ndarray:
@@ -94,8 +111,8 @@ def _outputs(model: Model, x: Any) -> np.ndarray:
 
 def rank(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
   """Sorts by error, then energy, and marks the front (whatever is marked)."""
-  cost = lambda one: (one.error, one.energy[2])
+  cost = lambda one: (one.error, one.energy[3])
   beats = lambda a, b: a != b and a[0] <= b[0] and a[1] <= b[1]
   ranked, costs = sorted(candidates, key=cost), [*map(cost, candidates)]
-  front = [not any(beats(a, cost(one)) for a in costs) for one in ranked]
-  return tuple(a._replace(on_front=on) for a, on in zip(ranked, front))
+  best = [not any(beats(a, cost(one)) for a in costs) for one in ranked]
+  return tuple(a._replace(on_front=on) for a, on in zip(ranked, best))

@@ -42,7 +42,9 @@ _LAG = 8
 Numbers = collections.namedtuple(
     'Numbers',
     'learning_rate neuron_rate weight_decay clip_norm label_smoothing average '
-    'dropout rate_penalty distillation warmup total')
+    'dropout rates distillation warmup total')
+# What is asked of the spikes; None is nothing.
+Rates = collections.namedtuple('Rates', 'penalty target input_target')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,10 @@ class TrainConfig:
   label_smoothing: float = 0.1  # in [0, 1)
   dropout: float = 0.0  # probability of dropping a pooled feature
   rate_penalty: float = 0.0  # weight of the mean spike rate of h in the loss
+  # Most spikes per unit of h, and per feature of a spiking input, and element
+  # that cost nothing; a rate of r times as much adds r - 1 to the loss.
+  rate_target: float | None = None
+  input_target: float | None = None
   distillation: float = 0.0  # share of the targets that a teacher gives
   average: float = 0.99  # decay of the moving average that is kept; 0 for none
   executor: scan.Executor = scan.stacked  # how a training step runs the layers
@@ -68,6 +74,8 @@ class TrainConfig:
         ('epochs batch_size', '>= 1', lambda v: v >= 1),
         ('learning_rate clip_norm', 'a finite number > 0',
          lambda v: 0 < v < float('inf')),
+        ('rate_target input_target', 'a finite number > 0, or None',
+         lambda v: v is None or 0 < v < float('inf')),
         ('neuron_rate weight_decay rate_penalty', 'a finite number >= 0',
          lambda v: 0 <= v < float('inf')),
         ('distillation', 'a number in [0, 1]', lambda v: 0 <= v <= 1),
@@ -80,11 +88,12 @@ class TrainConfig:
 
   def numbers(self, num_updates: int) -> Numbers:
     """What a step of a training of so many steps computes with."""
-    return Numbers(self.learning_rate, self.neuron_rate, self.weight_decay,
-                   self.clip_norm, self.label_smoothing, self.average,
-                   self.dropout or None, self.rate_penalty or None,
-                   self.distillation or None,
-                   max(1, int(self.warmup * num_updates)), max(2, num_updates))
+    return Numbers(
+        self.learning_rate, self.neuron_rate, self.weight_decay, self.clip_norm,
+        self.label_smoothing, self.average, self.dropout or None,
+        Rates(self.rate_penalty or None, self.rate_target,
+              self.input_target), self.distillation or None,
+        max(1, int(self.warmup * num_updates)), max(2, num_updates))
 
 
 class Data(NamedTuple):
@@ -144,25 +153,36 @@ def spike_rate(record: Record) -> Array:
   return jnp.mean(jnp.abs(record.state.h if spikes is None else spikes))
 
 
-def loss(raw: Model, x: Array, targets: Array, mask: Array | None,
-         rate_penalty: Array | None, *, task: Task,
-         executor: scan.Executor) -> Array:
-  """Mean loss of a batch plus rate_penalty times the mean `spike_rate`.
+def loss(raw: Model, x: Array, targets: Array, mask: Array | None, rates: Rates,
+         *, task: Task, executor: scan.Executor) -> Array:
+  """Mean loss of a batch, plus what `rates` asks of the spikes.
 
-  `raw` has parameters in unbounded coordinates; x [B, N, D], targets [B, K];
-  the mask [B, P H] multiplies the pooled output, None is no dropout.
+    + penalty * mean |s| + max(0, T mean |s| / target - 1)
+
+  and the same as the last term of the input. `raw` has parameters in unbounded
+  coordinates; x [B, N, D], targets [B, K]; the mask [B, P H] multiplies the
+  pooled output, None is no dropout.
   """
   model = neurons.constrain(raw)
-  observe = None if rate_penalty is None else spike_rate
+  watched = rates.penalty is not None or rates.target is not None
+  observe = spike_rate if watched else None
   forward = model_lib.apply(model, x, executor=executor, observe=observe)
   outputs = forward.outputs
   if mask is not None:
     outputs = model_lib.read_out(model.readout, forward.pooled * mask)
   value = jnp.mean(task.loss(outputs, targets))
-  if rate_penalty is None:
-    return value
-  rates = jnp.stack([jnp.mean(rates) for rates in forward.observed])
-  return value + rate_penalty * jnp.mean(rates)
+  excess = lambda rate, target: jnp.maximum(0.0, rate / target - 1)
+  if watched:
+    rate = jnp.mean(jnp.stack([jnp.mean(seen) for seen in forward.observed]))
+    if rates.penalty is not None:
+      value += rates.penalty * rate
+    if rates.target is not None:
+      value += excess(model.config.num_steps * rate, rates.target)
+  spikes = forward.encoded.spikes
+  if rates.input_target is not None and spikes is not None:
+    rate = jnp.mean(jnp.sum(jnp.abs(spikes), 1))
+    value += excess(rate, rates.input_target)
+  return value
 
 
 @functools.partial(jax.jit,
@@ -211,7 +231,7 @@ def train_step(
     mask = jax.random.bernoulli(dropout_key, keep, shape) / keep
   part = functools.partial(loss, task=task, executor=executor)
   descend = place.mean(jax.value_and_grad(part), (None, 0, 0, 0, None))
-  value, gradient = descend(raw, x, targets, mask, numbers.rate_penalty)
+  value, gradient = descend(raw, x, targets, mask, numbers.rates)
   updates, opt_state = optimiser(numbers, step).update(gradient, opt_state, raw)
   raw = optax.apply_updates(raw, updates)
   # A short memory first, or the average would remember the random start.

@@ -16,7 +16,7 @@ RANKS = (
     'model',
     'checkpoint',
     'calibrate importers operations tasks',
-    'fitting energy',
+    'fitting energy front',
     'convert train',
     'select',
     '__init__',

@@ -1,6 +1,7 @@
 """Tests of slstm.operations: by hand, by values, and by a recount."""
 
 import collections
+import functools
 import types as builtin_types
 from typing import Any, NamedTuple
 
@@ -12,13 +13,19 @@ import pytest
 from slstm import model as model_lib
 from slstm import neurons
 from slstm import operations
+from slstm import types
+from slstm.operations import Moved
 from slstm.operations import Product
-from slstm.types import (Config, Elementwise, Encoder, Gates, Layer, Model,
-                         Readout, Sites)
+from slstm.operations import Stored
+from slstm.sigma_delta import sigma_delta
+from slstm.sigma_delta import SigmaDelta
+from slstm.types import (Elementwise, Encoder, Gates, Layer, Model, Readout,
+                         Sites)
 from tests import networks
 from tests import oracle
 from third_party.uci_har import data
 
+Config = functools.partial(types.Config, pooling=('last',))
 BINARY = neurons.integrate_and_fire(signed=False)
 TERNARY = neurons.integrate_and_fire(signed=True)
 ALL_SITES = dict(i=BINARY, f=BINARY, g=TERNARY, o=BINARY, c=TERNARY)
@@ -93,8 +100,15 @@ def test_one_spiking_layer_by_hand():
   assert layer.spike_rate == Sites(o=6 / 8, c=7 / 8, h=5 / 8)
   assert layer.sparsity == Sites(i=0, f=0, g=2 / 8, o=2 / 8, c=1 / 8, h=3 / 8)
   assert counts.encoder.spike_rate is None
-  assert counts.encoder.elementwise == Elementwise()
+  assert counts.encoder == (Elementwise(), None, Moved())
   assert counts.sequences == 1
+  # The row of a unit serves both steps: h_1 needs one, h_2 two. Activations:
+  # x is read, both h are written, h_1 is read. A c of each step; biases.
+  assert layer.spikes_per_element == 5 / 4 and layer.rows_per_element == 3 / 4
+  assert layer.moved == Moved(24, 8, 3 + 3 + 1, 2 * 8, 2 * 8)
+  assert counts.readout.moved == Moved(4, 0, 2, 0, 2)
+  assert counts.stored == Stored(weights=16 + 16 + 4, states=4, accumulators=0)
+  assert counts.fetched == (24 + 8 + 4,) * 5
 
 
 def test_two_spiking_layers_by_hand():
@@ -124,14 +138,23 @@ def test_analog_layers_by_hand():
   # activations, i g and o phi(c); f c and an addition in the 2 of n = 2.
   for family, smooth, clip in (('standard', 20, 0), ('hard', 0, 20)):
     config = Config(family)
-    counts = count(network(hand_layer(), hand_layer(), config=config), X)
+    counts = count(network(hand_layer(), hand_layer(), config=config), ANALOG)
     assert [layer.input for layer in counts.layers
            ] == [Product(mac=24), Product(mac=32)]
     for layer in counts.layers:
       assert layer.recurrent == Product(mac=16)
       assert layer.elementwise == Elementwise(10, 2, 0, smooth, clip)
       assert layer.spike_rate == Sites()
-    assert counts.readout == (Product(mac=4), Elementwise())
+      assert layer.spikes_per_element is None and layer.rows_per_element == 1
+    assert counts.readout == (Product(mac=4), Elementwise(),
+                              Moved(4, 0, 2, 0, 2))
+    # Read and written: weights as often as multiplied; x or h, h and h_1; c;
+    # biases.
+    assert [layer.moved for layer in counts.layers
+           ] == [Moved(24, 16, 3 + 4 + 2, 8, 16),
+                 Moved(32, 16, 4 + 4 + 2, 8, 16)]  # yapf: disable
+    assert counts.stored == Stored(4 * 16 + 4, states=4, accumulators=0)
+    assert counts.fetched == (24 + 16 + 32 + 16 + 4,) * 5
   hard = hand_count(Config())
   # h = o phi(c) is never 0; g is 0 once in 4.
   assert hard.layers[0].sparsity == Sites(0, 0, 1 / 4, 0, 0, 0)
@@ -150,7 +173,10 @@ def test_spiking_layer_on_an_analog_layer():
   net = network(hand_layer(), hand_layer(o=BINARY, c=TERNARY))
   first, second = count(net, X).layers
   assert first.elementwise.clip == 20  # N H = 4 updates, not N T H
-  assert second.input == Product(mac=32)  # the same h for t = 1, 2
+  # The same h for t = 1, 2: (7/8, 1/8), (1, -3/8), in eighths more than 7. But
+  # its change is (7, 1), (1, -4) eighths.
+  assert second.input == Product(ac=13 * 8)
+  assert first.recurrent == Product(ac=8 * 8)
   assert second.recurrent.mac == 0
   # The other way round, analog h depends on t. It is (7/8, 0) but for -1/2 in
   # one place: spikes, if by chance.
@@ -262,11 +288,24 @@ def test_spiking_encoder():
   shared = encoded(Config(num_steps=2, coupling='shared'), 'o', 'c')
   assert shared.layers[0].input == Product(ac=5 * 8)
   assert shared.encoder == counts.encoder
+  two = encoded(Config(encoder_steps=2), 'o', 'c')
+  assert two.encoder == counts.encoder
+  assert two.layers[0].input == Product(ac=5 * 8)
+  # In either case x is read, and the input of the layer, not 0 in 3 places, is
+  # written, and read.
+  for each in counts, shared, two:
+    assert each.encoder.moved == Moved(activations=4 + 3)
+    assert each.layers[0].moved.input_weights == 3 * 8
   # x = 1/4 spikes 0 1 0 0 in four steps, 1 and -1 in all, which T = 2 share.
   four = Config(num_steps=2, encoder_steps=4)
   counts = encoded(four, 'o', 'c')
-  assert counts.layers[0].input == Product(ac=(4 + 1 + 4) * 8)
   assert counts.encoder.spike_rate == 9 / 16
+  # Spike by spike that is 4 + 1 + 4. Their mean is (1, 1/4), (0, -1), and its
+  # change (1, 1/4), (-1, -5/4), which is 1 + 1 + 1 + 5. For that it takes 3
+  # additions for each mean and 1 for each change.
+  assert counts.layers[0].input == Product(ac=8 * 8)
+  assert counts.encoder.elementwise.add == 16 + 9 + 4 + 3 * 4 + 4
+  assert counts.encoder.moved == Moved(activations=4 + 4, states=2 * 4)
   # An analog layer upon it is the same at every t: U h once, of h_1.
   assert encoded(four).layers[0].recurrent == Product(mac=2 * 8)
 
@@ -278,18 +317,24 @@ def test_pooling():
 
   spiking = dict(o=BINARY, c=TERNARY)
   # The 5 spikes of h are one or less than one addition each; the mean over t is
-  # (1, 0), (1, -1/2), whose largest is (1, 0).
-  assert pooled(('mean',), **spiking) == (Product(mac=4), Elementwise(add=5))
+  # (1, 0), (1, -1/2), whose largest is (1, 0). Each sum and maximum is read and
+  # written in N H = 4 updates; biases of the read-out are read.
+  mean, largest, last = Moved(4, 0, 2, 8, 2), Moved(2, 0, 1, 8, 2), (4, 0, 2, 0)
+  assert pooled(('mean',),
+                **spiking) == (Product(mac=4), Elementwise(add=5), mean)
   assert pooled(('max',),
-                **spiking) == (Product(mac=2), Elementwise(add=4, compare=2))
+                **spiking) == (Product(mac=2), Elementwise(add=4,
+                                                           compare=2), largest)
   # 6 of N T H = 8 analog values are not 0; the mean is (1, .16), (1, -.35).
   assert pooled(('mean',), ANALOG,
-                o=BINARY) == (Product(mac=4), Elementwise(add=6))
+                o=BINARY) == (Product(mac=4), Elementwise(add=6), mean)
   assert pooled(('max',), ANALOG,
-                o=BINARY) == (Product(mac=4), Elementwise(add=4, compare=2))
-  assert pooled(('max', 'last', 'mean'),
-                **spiking) == (Product(mac=6,
-                                       ac=6), Elementwise(add=9, compare=2))
+                o=BINARY) == (Product(mac=4), Elementwise(add=4,
+                                                          compare=2), mean)
+  every = Moved(*map(sum, zip(mean[:4], largest, last)), accumulators=2)
+  assert pooled(
+      ('max', 'last', 'mean'),
+      **spiking) == (Product(mac=6, ac=6), Elementwise(add=9, compare=2), every)
 
 
 def test_a_single_element_has_no_recurrent_product():
@@ -297,6 +342,162 @@ def test_a_single_element_has_no_recurrent_product():
     layer = hand_count(x=X[:, :1], **sites).layers[0]
     assert layer.recurrent == Product()
     assert layer.elementwise.add == (8 + 3 + 3 if sites else 0)
+
+
+# --- Changes, by hand ---------------------------------------------------------
+#
+# X and its second element again: g of unit 2 is -1 in both. What goes into h is
+#
+#   n = 1  (7/8, 1/8)    n = 2  (1, -3/8)    n = 3  (1, -1/2)
+#
+# A neuron of theta = 3/8 at h fires at +-3/16. T = 1: v = (7/8, 1/8), then
+# (5/8, -3/8), (1/4, -1/8). T = 2: v = (7/8, 1/8), (1/2, 1/8), then (1/4, -3/8),
+# (-1/8, 0), then (-1/8, -1/8) twice. It sends, and sums up to, in units of theta
+#
+#   T = 1  (1, 0), (1, -1), (1, 0)    (1, 0), (2, -1), (3, -1)
+#   T = 2  (2, 0), (1, -1), (0, 0)    (2, 0), (3, -1), (3, -1)
+#
+# which is 4 sent, 8 or 10 in sum. Two sequences, for values enough.
+X3 = np.tile(X[:, [0, 1, 1]], (2, 1, 1))
+WORK = Elementwise(multiply=4 + 6 + 6, add=4, clip=30)  # of c, and f i g o c
+
+
+def plus(work, **more):
+  return work._replace(**{k: getattr(work, k) + v for k, v in more.items()})
+
+
+@pytest.mark.parametrize(
+    'num_steps, sent, rows, spikes, compare',
+    [
+        # n = 1, 2 are sent to U; the units that send; additions of a spike are
+        # those to the sum and, for a second step, to the membrane.
+        (1, 1 + 2, (1 + 2, 1), 4, 12),
+        (2, 2 + 2, (1 + 2, 0), 4 * 2, 24),
+    ])
+def test_sigma_delta_by_hand(num_steps, sent, rows, spikes, compare):
+  config = Config(num_steps=num_steps, coupling='shared')
+  counts = hand_count(config, X3, h=sigma_delta(0.375))
+  layer, = counts.layers
+  # x is not 0 in 4 places, as many as its change.
+  assert layer.input == Product(mac=4 * 8)
+  assert layer.recurrent == Product(ac=sent * 8)
+  # d - x in 6 updates; nothing for the change, which the neuron makes.
+  assert layer.elementwise == plus(WORK, add=6 + spikes, compare=compare)
+  assert layer.spike_rate == Sites(h=4 / 6 / num_steps)
+  assert layer.spikes_per_element == pytest.approx(4 / 6)
+  assert layer.sparsity.h == 1 / 6
+  assert layer.rows_per_element == sum(rows) / 6
+  # States: c and the sum of the neuron. Accumulators: W x + U h, read and
+  # written in N = 3 elements.
+  assert layer.moved == Moved(input_weights=4 * 8,
+                              recurrent_weights=rows[0] * 8,
+                              activations=4 + sum(rows) + rows[0],
+                              states=2 * 6 * 2,
+                              accumulators=2 * 3 * 8)
+  # The read-out sees h_3, of which both units are one of one value.
+  assert counts.readout == (Product(ac=2 * 2), Elementwise(),
+                            Moved(2 * 2, 0, 2, 0, 2))
+  assert counts.stored == Stored(weights=16 + 16 + 4, states=4, accumulators=8)
+  assert counts.fetched == (4 * 8 + rows[0] * 8 + 4,) * 5
+
+
+def test_sigma_delta_at_the_input_by_hand():
+  # theta = 3/8, T = 2. Unit 1: v = 1, 5/8, then 1/4, -1/8, then -1/8, -1/8.
+  # Unit 2: 1/4, -1/8, then -3/2, -9/8, then -3/4, -3/8. Sent and in sum:
+  #   (2, 1), (1, -2), (0, -2)    (2, 1), (3, -1), (3, -3)
+  # which is 8, not 13, in 8 spikes and 5 rows.
+  x = np.array([[[1, 0.25], [1, -1.125], [1, -1.125]]], np.float32)
+  config = Config(num_steps=2, coupling='shared')
+  counts = count(
+      network(hand_layer(), config=config, neuron=sigma_delta(0.375)), x)
+  layer, encoder = counts.layers[0], counts.encoder
+  assert layer.input == Product(ac=8 * 8)
+  assert layer.moved.input_weights == 5 * 8
+  assert layer.moved.accumulators == 2 * 3 * 8
+  # In each of 6 places -mean and d - x, and four comparisons.
+  assert encoder.elementwise == Elementwise(add=6 + 6 + 2 * 8, compare=24)
+  assert encoder.spike_rate == 8 / 12
+  # x is read, and what is sent is written; the sum is read and written.
+  assert encoder.moved == Moved(activations=6 + 5, states=2 * 6)
+  assert counts.stored.accumulators == 8
+
+
+def test_the_change_of_a_lif_neuron_by_hand():
+  # o always fires. c: u = (1, 1/4), (1, -3/4), (1, -7/4): 1 0, 1 -1, 1 -1. So h
+  # has 5 spikes, and stands still at n = 3: its change has one for each unit.
+  counts = hand_count(Config(), X3, o=BINARY, c=TERNARY)
+  layer, = counts.layers
+  assert layer.recurrent == Product(ac=2 * 8)
+  # f c and i g; 4 additions of c, 6 + 6 steps and 6 + 5 resets, 6 subtractions.
+  assert layer.elementwise == Elementwise(multiply=4 + 6,
+                                          add=4 + 12 + 11 + 6,
+                                          compare=6 + 12,
+                                          clip=18)
+  assert layer.spike_rate.h == layer.spikes_per_element == 5 / 6
+  assert layer.rows_per_element == 2 / 6
+  # States: c, and h of the element before.
+  assert layer.moved == Moved(4 * 8, 2 * 8, 4 + 2 + 2, 2 * 6 * 2, 2 * 3 * 8)
+  assert counts.readout.product == Product(ac=2 * 2)
+  assert counts.stored == Stored(weights=36, states=4, accumulators=8)
+  assert counts.fetched == (4 * 8 + 2 * 8 + 4,) * 5
+
+
+def test_the_same_h_costs_the_same_whoever_makes_it():
+  """h = (1, 0), (1, -1), (1, -1) of LIF neurons, of clips, of sigma-delta."""
+  one = dict(family='quantised', levels=1)
+  lif = hand_count(Config(), X3, o=BINARY, c=TERNARY)
+  quantised = hand_count(Config(**one), X3)
+  shared = Config(num_steps=2, coupling='shared', **one)
+  changes = hand_count(shared, X3, h=sigma_delta(1.0))
+  for counts in (quantised, changes):
+    layer, expected = counts.layers[0], lif.layers[0]
+    assert layer[:2] == expected[:2]  # products
+    assert layer.rows_per_element == expected.rows_per_element
+    assert layer.moved == expected.moved
+    assert counts[2:] == lif[2:]  # read-out, stored, fetched, sequences
+  # What the neuron's own work is, in place of the 6 subtractions of a change.
+  assert changes.layers[0].elementwise == plus(quantised.layers[0].elementwise,
+                                               add=-6 + 6 + 2 * 2,
+                                               compare=24)
+
+
+def test_what_is_silent_fetches_nothing():
+  still = np.zeros_like(X)
+  for x, amount in (X, 3 * 8), (still, 0):
+    counts = hand_count(Config(), x, h=sigma_delta(100.0))
+    layer, = counts.layers
+    assert layer.rows_per_element == layer.spikes_per_element == 0
+    assert layer.recurrent == Product()
+    assert layer.moved.recurrent_weights == 0
+    assert layer.moved.activations == amount / 8
+    assert counts.readout.moved == Moved(accumulators=2)
+    assert counts.fetched == (amount,) * 5
+
+
+def test_what_is_fetched_is_a_matter_of_the_sequence():
+  x = np.concatenate([X3, np.zeros_like(X3[:1])])
+  net = network(hand_layer(h=sigma_delta(0.375)), config=Config())
+  counts = count(net, x)
+  # None, and twice the 60 of `test_sigma_delta_by_hand`; 5 % of the way from
+  # the first to the third is a tenth of that from the first to the second.
+  assert counts.fetched == pytest.approx((0, 6, 60, 60, 60))
+  assert counts.layers[0].moved.input_weights == pytest.approx(32 * 2 / 3)
+  for batch_size in (1, 2):
+    assert count(net, x, batch_size=batch_size) == counts
+
+
+def test_rows_are_those_of_the_mean_where_that_is_multiplied():
+  # c of unit 2 is 0. Its neuron starts at 1/2 and so fires 1, -1: a mean of 0.
+  # Unit 1: i g = (.31 / 4 + 3/4) .31 = .26, u = .76, .01: 1, 0, and 1, 1.
+  # o = .96 and .875: h has means of .48 and .875, no increments.
+  x = np.array([[[0.31, 0], [1, 0]]], np.float32)
+  config = Config(num_steps=2, coupling='shared')
+  c = TERNARY._replace(v_0=jnp.array(0.5))
+  layer = hand_count(config, x, c=c).layers[0]
+  assert layer.sparsity.h == 1 / 8
+  assert layer.recurrent == Product(mac=8)
+  assert layer.rows_per_element == 2 / 4
+  assert layer.moved.recurrent_weights == 8
 
 
 # --- Values decide ------------------------------------------------------------
@@ -411,7 +612,8 @@ def test_one_level_source_is_credited_as_its_spiking_twin():
   twin = hand_count(Config(), x, **ALL_SITES)
   assert source.layers[0].recurrent == twin.layers[0].recurrent
   assert source.layers[0].recurrent == Product(ac=8)
-  assert source.layers[0].elementwise == Elementwise(add=2, clip=20)
+  # h is (1, 0), (1, -1): its change has 2 spikes, not 3, at N H subtractions.
+  assert source.layers[0].elementwise == Elementwise(add=2 + 4, clip=20)
   assert source.readout == twin.readout
 
 
@@ -436,22 +638,30 @@ SPIKES, TWO_THREE = [0, 0.3, 0, -0.3, 0, 0], [20, 30, -30, 20, 0, 0]
         ([A, SPIKES], Product(mac=5)),  # all or none
         # One-hot.
         (np.eye(3)[[0, 1, 2, 1, 0, 2]].T, Product(ac=6)),
-        ([SPIKES, [5, 0, 5, 5, 5, 5]], Product(ac=7)),
+        ([SPIKES, [5, 0, 5, 0, 5, 5]], Product(ac=2 + 4)),
+        # The change is +-5 in 4 places, of 5.
+        ([SPIKES, [5, 0, 5, 5, 5, 5]], Product(ac=2 + 4)),
         # Multiples of 10, which itself does not occur.
         ([SPIKES, TWO_THREE], Product(ac=2 + 10)),
-        # In units of 0.1.
-        ([[0.1, 0.7, 0, 0, 0, 0]], Product(ac=8)),
-        ([[0.1, 0.8, 0, 0, 0, 0]], Product(mac=2)),
-        ([[0.2, 0.7, 0, 0, 0, 0]], Product(ac=9)),
-        ([[0.7, 0.8, 0, 0, 0, 0]], Product(mac=2)),
+        # In units of 0.1, and the change from the first to the second.
+        ([[0.7, 0.1, 0, 0, 0, 0]], Product(ac=7 + 1)),
+        ([[0.1, 0.7, 0, 0, 0, 0]], Product(ac=1 + 6)),
+        ([[0.1, 0.8, 0, 0, 0, 0]], Product(ac=1 + 7)),
+        ([[0.1, 0.9, 0, 0, 0, 0]], Product(mac=2)),
+        ([[0.2, 0.7, 0, 0, 0, 0]], Product(ac=2 + 5)),
+        ([[-0.2, 0.7, 0, 0, 0, 0]], Product(ac=2 + 7)),
+        ([[0.7, 0.8, 0, 0, 0, 0]], Product(ac=7 + 1)),
+        ([[0.7, -0.8, 0, 0, 0, 0]], Product(mac=2)),
         # Rounding, and more than that.
-        ([[0.1, 0.500005, 0, 0, 0, 0]], Product(ac=6)),
+        ([[0.1, 0.500005, 0, 0, 0, 0]], Product(ac=1 + 4)),
         ([[0.1, 0.5005, 0, 0, 0, 0]], Product(mac=2)),
         ([[0.1, 0.100005, 0, 0, 0, 0]], Product(ac=2)),
         ([[0.1, 0.1001, 0, 0, 0, 0]], Product(mac=2)),
         # One value proves nothing, but others may speak for it; silence does.
-        ([[0.1, 0, 0, 0, 0, 0]], Product(mac=1)),
-        ([[0.1, 0, 0, 0, 0, 0], [0.1, 0, 0, 0, 0, 0.1]], Product(mac=3)),
+        ([[0, 0.1, 0, 0, 0, 0]], Product(mac=1)),
+        ([[0, 0.1, 0, 0, 0, 0], [0, 0.1, 0, 0, 0, 0.1]], Product(mac=3)),
+        # One that goes back to 0 changes twice, by as much.
+        ([[0.1, 0, 0, 0, 0, 0]], Product(ac=2)),
         ([[0.1, 0, 0, 0, 0, 0], [0.1, 0, 0.1, 0, 0, 0.1]], Product(ac=4)),
         ([[0] * 6, [0.1, 0, 0, 0, 0, 0.1]], Product(ac=2)),
         ([[0] * 6], Product()),
@@ -526,6 +736,10 @@ def test_any_neuron_is_counted(monkeypatch):
     assert 0 < rate < 1 and 0 < layer.spike_rate.c < 1
     assert layer.input == Product(ac=pytest.approx(rate * 7 * 2 * 5 * 32))
     assert layer.recurrent.mac == 0 and layer.recurrent.ac > 0
+    if coupling == 'step':  # two arrays of each neuron, and two c
+      assert counts.encoder.moved.states == 2 * 2 * 7 * 5
+      assert layer.moved.states == 2 * (2 + 2) * 7 * 8
+      assert counts.stored.states == 2 * 5 + (2 + 2) * 8
     assert counts.encoder.elementwise == Elementwise(multiply=2 * 7 * 5,
                                                      add=7 * 5,
                                                      smooth=pytest.approx(
@@ -564,6 +778,32 @@ def are_spikes(values):
   return k is not None and k.max() <= 1
 
 
+class Entering(NamedTuple):
+  """What enters a product.
+
+  Attributes:
+    values: [N, S, B, F].
+    k: their |k|, or None if they are multiplied.
+    terms: what they are the change of, or None.
+  """
+  values: Any
+  k: Any
+  terms: Any = None
+
+  @property
+  def cost(self):
+    return self.values != 0 if self.k is None else self.k
+
+  @property
+  def rows(self):
+    """Whose weights are fetched, [N, B, F]."""
+    return (self.values != 0).any(1)
+
+  def at(self, elements):
+    k = None if self.k is None else self.k[elements]
+    return Entering(self.values[elements], k)
+
+
 def recount(model, x, encoded, pooled, result):
   """Every operation of every update, one by one, in plain loops.
 
@@ -576,66 +816,115 @@ def recount(model, x, encoded, pooled, result):
       [N, T, B, H], as `oracle.run` returns them.
 
   Returns:
-    Mean operations per sequence, by (place, kind).
+    Mean operations and values moved per sequence, by (place, kind), and what
+    is stored and fetched.
   """
-  total = collections.Counter()
+  total, flat = collections.Counter(), {}
   config, shared = model.config, model.config.coupling == 'shared'
 
   def neuron_work(place, neuron, unit, ternary, spikes):
     """`spikes`: whether it fired at each of the steps of one element."""
-    leak = neuron.leak is not None
+    sums_up = is_sum(neuron)
+    total[place, 'add'] += sums_up  # d - x
     for t, fired in enumerate(spikes):
-      total[place, 'add'] += 1 + bool(fired)
+      total[place, 'add'] += 0 if sums_up else 1
+      total[place,
+            'add'] += (2 if sums_up and len(spikes) > 1 else 1) * bool(fired)
       total[place, 'compare'] += 2 if ternary else 1
+      leak = not sums_up and neuron.leak is not None
       total[place, 'multiply'] += 1 if leak and t > 0 else 0
       total[place, f'spikes {unit}'] += bool(fired)
 
-  def choose(*operands):
-    """The first operand that accumulates, with its |k|; else the last, None."""
-    for operand in operands:
-      k = accumulations(operand)
-      if k is not None:
-        return operand, k
-    return operands[-1], None
+  def is_sum(neuron):
+    return isinstance(neuron, SigmaDelta)
 
-  def product(place, operand, k, outputs):
-    for index, value in np.ndenumerate(operand):
-      if k is not None:
-        total[place, 'ac'] += outputs * int(k[index])
-      elif value != 0:
-        total[place, 'mac'] += outputs
+  def choose(*operands):
+    """The first operand that accumulates, else the last; or its change."""
+    known = [Entering(a, accumulations(a)) for a in operands]
+    direct = next((a for a in known if a.k is not None), known[-1])
+    values = operands[-1]
+    if values.shape[1] > 1:
+      return direct
+    change = values.copy()
+    change[1:] -= values[:-1]
+    change = Entering(change, accumulations(change), values)
+    if (direct.k is None) != (change.k is None):
+      return change if direct.k is None else direct
+    return change if change.cost.sum() < direct.cost.sum() else direct
+
+  def product(place, reader, kind, entering, outputs):
+    operation = 'mac' if entering.k is None else 'ac'
+    total[place, operation] += outputs * int(entering.cost.sum())
+    rows = entering.rows.sum((0, 2))
+    total[reader, f'{kind}_weights'] += outputs * rows.sum()
+    total[reader, 'activations'] += rows.sum()
+    fetched.append(outputs * rows)
+
+  def subtract(place, entering, neuron):
+    """Takes a change, unless of what a neuron sums up; states of a unit."""
+    if entering.terms is None or is_sum(neuron):
+      return 0
+    total[place, 'add'] += entering.values.size
+    return 1
 
   model, x, encoded = jax.tree.map(np.asarray, (model, x, encoded))
   x = np.moveaxis(x, 1, 0)
   num_elements, batch, features = x.shape
   neuron = model.encoder.neuron
-  operand, k = choose(x[:, None])
+  entering, fetched = choose(x[:, None]), []
+  units = num_elements * batch * features
+  stored, sums = 0, 0
   if neuron is not None:
+    states = {}
     trains = np.zeros((num_elements, config.input_steps, batch, features))
     for n in range(num_elements):
       for b in range(batch):
         for j in range(features):
           total['encoder', 'add'] += 1
           d = (x[n, b, j] - model.encoder.mean[j]) / model.encoder.std[j]
-          v, spikes = np.float32(neuron.v_0), []
+          kind, spikes = oracle.kind_of(neuron), []
+          if n == 0 or not kind.carried:
+            states[b, j] = kind.initial(neuron, np.float32(d))
           for _ in range(config.input_steps):
-            v, s = oracle.lif_step(neuron, v, np.float32(d), True)
+            states[b, j], s, _ = kind.step(neuron, states[b, j], np.float32(d),
+                                           True)
             spikes.append(s)
           neuron_work('encoder', neuron, 'x', True, spikes)
           trains[n, :, b, j] = spikes
-    operand, k = choose(trains, encoded)
+    entering = choose(encoded) if is_sum(neuron) else choose(trains, encoded)
+    if not is_sum(neuron):  # the mean over steps enters
+      total['encoder', 'add'] += trains.size - entering.values.size
+    total['encoder', 'activations'] += units + entering.rows.sum()
+  kept = is_sum(neuron) + subtract('encoder', entering, neuron)
+  total['encoder', 'states'] += 2 * units * kept
+  stored += features * kept
 
   for index, layer in enumerate(model.layers):
     output, fired = result.output[index], result.spikes[index]
     h = output['h']
     hidden = h.shape[-1]
     converted = set(layer.neurons.present)
-    product((index, 'input'), operand, k, 4 * hidden)
-    operand, k = choose(h, h.mean(1, keepdims=True)) if shared else choose(h)
+    below, slots = entering, 1 if shared else config.num_steps
+    product((index, 'input'), index, 'input', below, 4 * hidden)
+    if is_sum(layer.neurons.h):
+      h = h[:, -1:]  # the sum of all spikes so far
+      output = output | dict(h=h)
+      entering = choose(h)
+    else:
+      entering = choose(h, h.mean(1, keepdims=True)) if shared else choose(h)
     # The mean over t enters a product.
-    total[index, 'add'] += (h.size - operand.size) * bool(converted)
-    product((index, 'recurrent'), operand[:-1], None if k is None else k[:-1],
+    total[index, 'add'] += (h.size - entering.values.size) * bool(converted)
+    product((index, 'recurrent'), index, 'recurrent', entering.at(slice(-1)),
             4 * hidden)
+    total[index, 'activations'] += entering.rows.sum()
+    flat[index, 'rows'] = entering.rows.mean()
+    kept = is_sum(layer.neurons.h) + subtract(index, entering, layer.neurons.h)
+    units = num_elements * batch * hidden
+    total[index, 'states'] += 2 * units * (slots + kept)
+    stored += hidden * (slots + kept)
+    running = below.terms is not None or entering.terms is not None
+    total[index, 'accumulators'] += 4 * units * (2 if running else 1)
+    sums += 4 * hidden * running
 
     gating, scale = set(), {}
     for site in 'ifgoc':
@@ -645,7 +934,8 @@ def recount(model, x, encoded, pooled, result):
       if are_spikes(output[site][:, :steps]):
         gating.add(site)
         scale[site] = np.abs(output[site]).max((0, 1, 2))
-    for n, t, b, j in np.ndindex(*h.shape):
+    num_steps = config.num_steps
+    for n, t, b, j in np.ndindex(num_elements, num_steps, batch, hidden):
       again = shared and t > 0  # gates see what they saw at t = 1
       varies = not again or bool(converted & {'i', 'f', 'g'})
       for site in ('' if again else 'ifgo') + ('c' if varies else ''):
@@ -670,23 +960,38 @@ def recount(model, x, encoded, pooled, result):
       for n, b, j in np.ndindex(num_elements, batch, hidden):
         neuron_work(index, neuron, site, ternary, fired[site][n, :, b, j])
 
-  slots = operand.shape[1]
+  values = entering.values if entering.terms is None else entering.terms
+  each = entering.cost if entering.terms is None else values != 0
+  slots, outputs = values.shape[1], model.readout.b.size
+  total['readout', 'accumulators'] += batch * outputs
   for pool, part in zip(config.pooling, np.split(pooled, len(config.pooling),
                                                  1)):
-    outputs, terms = model.readout.b.size, num_elements * (slots - 1)
-    if pool == 'last' and k is not None:
-      product('readout', operand[-1:], k[-1:], outputs)
+    terms = num_elements * (slots - 1)
+    if pool == 'last' and entering.k is not None and entering.terms is None:
+      product('readout', 'readout', 'input', entering.at(slice(-1, None)),
+              outputs)
       continue
-    product('readout', *choose(part[None, None]), outputs)
+    part = part[None, None]
+    product('readout', 'readout', 'input', Entering(part, accumulations(part)),
+            outputs)
+    if pool != 'last':
+      total['readout', 'states'] += 2 * units
+      stored += hidden
     if pool == 'max':
       total['readout', 'compare'] += batch * (num_elements - 1) * hidden
     if pool == 'mean':
       terms = num_elements * slots - 1
     if pool == 'last':
       terms = slots - 1
-    each = (operand != 0).sum() if k is None else k.sum()
-    total['readout', 'add'] += min(int(each), terms * batch * hidden)
-  return {key: value / batch for key, value in total.items() if value}
+    total['readout', 'add'] += min(int(each.sum()), terms * batch * hidden)
+  flat |= {key: value / batch for key, value in total.items()}
+  for index, level in enumerate((0, 5, 50, 95, 100)):
+    flat['fetched', index] = np.percentile(sum(fetched), level)
+  weights = (*[leaf for a in model.layers for leaf in (*a.w, *a.u)],
+             model.readout.w)
+  flat['stored', 'weights'] = sum(leaf.size for leaf in weights)
+  flat |= {('stored', 'states'): stored, ('stored', 'accumulators'): sums}
+  return {key: value for key, value in flat.items() if value}
 
 
 def flatten(counts, num_elements, model):
@@ -699,6 +1004,9 @@ def flatten(counts, num_elements, model):
         flat[place, name] = value
 
   put('encoder', counts.encoder.elementwise)
+  put('encoder', counts.encoder.moved)
+  put('stored', counts.stored)
+  flat.update({('fetched', i): v for i, v in enumerate(counts.fetched) if v})
   steps = num_elements * config.num_steps
   if counts.encoder.spike_rate:
     trains = num_elements * config.input_steps * model.num_features
@@ -707,18 +1015,22 @@ def flatten(counts, num_elements, model):
     put((index, 'input'), counted.input)
     put((index, 'recurrent'), counted.recurrent)
     put(index, counted.elementwise)
+    put(index, counted.moved)
+    if counted.rows_per_element:
+      flat[index, 'rows'] = counted.rows_per_element
     for site in layer.neurons.present:
       rate = getattr(counted.spike_rate, site)
       if rate:
         flat[index, f'spikes {site}'] = rate * steps * layer.num_units
   put('readout', counts.readout.product)
   put('readout', counts.readout.elementwise)
+  put('readout', counts.readout.moved)
   return flat
 
 
 CASES = [
-    # converted sites of each layer, encoder_steps or None for an analog input,
-    # T, coupling, pooling
+    # converted sites of each layer, where D is a sigma-delta neuron at h and at
+    # the input, encoder_steps or None for an analog input, T, coupling, pooling
     (('oc',), None, 1, 'step', ('last',)),
     (('oc', 'oc'), None, 3, 'step', ('last', 'mean')),
     (('ifgoc', 'ifgoc'), 0, 2, 'step', ('last', 'max')),
@@ -730,13 +1042,18 @@ CASES = [
     (('oc', '', 'oc'), None, 2, 'shared', ('last', 'mean')),
     (('ho', 'ifgoc'), 0, 4, 'shared', ('last', 'max')),
     (('c', 'fo'), 4, 2, 'shared', ('last', 'mean', 'max')),
+    (('D', 'D'), 0, 2, 'shared', ('last', 'mean')),
 ]
 
 
 @pytest.mark.parametrize('sites, encoding, num_steps, coupling, pooling', CASES)
 def test_recount_of_the_oracle(sites, encoding, num_steps, coupling, pooling):
   rng = np.random.default_rng(len(sites) + num_steps)
-  layers = networks.dyadic_layers(rng, sites)
+  layers = networks.dyadic_layers(rng, [a.strip('D') for a in sites])
+  sends_changes = 'D' in sites
+  if sends_changes:
+    changes = Sites(h=sigma_delta(0.5))
+    layers = [layer._replace(neurons=changes) for layer in layers]
   # With this slope and T a power of two, every drive is exact.
   config = Config('hard',
                   0.5,
@@ -747,6 +1064,7 @@ def test_recount_of_the_oracle(sites, encoding, num_steps, coupling, pooling):
                   pooling=pooling)
   spiking = encoding is not None
   neuron = networks.dyadic_neuron(rng, True, ()) if spiking else None
+  neuron = sigma_delta(0.75, 0.75) if sends_changes else neuron
   half = jnp.full((networks.FEATURES,), 0.5)
   model = network(*layers, config=config, num_outputs=3)
   model = model.replace(encoder=Encoder(half, half, neuron))
@@ -815,11 +1133,13 @@ def test_counts_are_means_however_they_are_batched():
   assert whole.sequences == 7
   assert count_jitted(x, 1) == whole
   assert count_jitted(jnp.asarray(x[::-1]), 3) == whole
-  singles = [
-      jax.tree.leaves(count_jitted(x[b:b + 1], 1)._replace(sequences=7))
-      for b in range(7)
-  ]
-  assert jax.tree.leaves(whole) == pytest.approx(np.mean(singles, 0))
+  singles = [count_jitted(x[b:b + 1], 1) for b in range(7)]
+  fetched = [single.fetched[0] for single in singles]
+  assert whole.fetched == pytest.approx(
+      np.quantile(fetched, (0, 0.05, 0.5, 0.95, 1)))
+  assert len(set(whole.fetched)) == 5
+  leaves = lambda c: jax.tree.leaves(c._replace(sequences=7, fetched=()))
+  assert leaves(whole) == pytest.approx(np.mean([*map(leaves, singles)], 0))
 
 
 def test_compiles_once_for_each_batch_shape():
@@ -834,9 +1154,10 @@ def test_sums_are_exact_beyond_float32():
   """2^24 + 1 spikes: float32 would lose one."""
   seen = np.full((2, 1, 1), 2**23, np.int32)
   seen[0] += 1
-  operand = operations._Operand(seen, True)
+  operand = operations._Operand(seen, seen, True, None)
   assert operations._product(operand, 3, 1).ac == 3 * (2**24 + 1)
-  many = operations._Operand(np.full((4, 1, 1), 2**30, np.int32), True)
+  seen = np.full((4, 1, 1), 2**30, np.int32)
+  many = operations._Operand(seen, seen, True, None)
   assert operations._product(many, 1, 1).ac == 2.0**32
 
 

@@ -18,7 +18,8 @@ from slstm.select import Candidate
 from slstm.select import default_subsets
 from slstm.select import rank
 from slstm.select import select
-from slstm.types import SIGNED_SITES, Sites
+from slstm.sigma_delta import sigma_delta
+from slstm.types import Config, SIGNED_SITES, Sites
 from tests import oracle
 
 SUBSETS = (('c', 'o'), ('h',), ('o', 'c', 'f'))
@@ -37,6 +38,7 @@ def _source():
                          num_features=D,
                          hidden_sizes=(H,),
                          num_outputs=K,
+                         config=Config(pooling=('last',)),
                          encoder=model_lib.standardising(jnp.asarray(x)))
   model = model.replace(
       layers=jax.tree.map(lambda leaf: 3 * leaf, model.layers))
@@ -46,7 +48,7 @@ def _source():
 @functools.cache
 def _selected():
   model, x, calibration = _source()
-  return select(model, calibration, x, CONFIG, subsets=SUBSETS)
+  return select(model, calibration, x, CONFIG, subsets=SUBSETS, thetas=())
 
 
 def _by_hand(sites):
@@ -114,15 +116,16 @@ def test_each_site_is_fitted_once_and_as_if_alone():
     seen.append(p_fit.tobytes())
     return fitting.if_data(problem, p_fit, p_held_out)
 
-  config = ConversionConfig(fit=fit, num_steps=T)
-  together = select(model, calibration, x, config, subsets=SUBSETS)
+  config = ConversionConfig(fit=fit, num_steps=T, granularity='layer')
+  how = dict(thetas=())
+  together = select(model, calibration, x, config, subsets=SUBSETS, **how)
   sums = {
       site: getattr(calibration.layers[0], site).fit.sum(0) for site in 'ocfh'
   }
   expected = [(count / count.sum()).tobytes() for count in sums.values()]
   assert sorted(seen) == sorted(expected)
   for one in together:
-    alone, = select(model, calibration, x, config, subsets=(one.sites,))
+    alone, = select(model, calibration, x, config, subsets=(one.sites,), **how)
     assert alone == one._replace(on_front=True)
 
 
@@ -132,14 +135,14 @@ def test_each_site_is_fitted_once_and_as_if_alone():
                      max_size=8))
 def test_front_has_what_nothing_beats(points):
   ranked = rank([
-      Candidate(('h',), float(error), 0.0, {
-          1: -float(pj),
-          2: float(pj)
+      Candidate(('h',), 'LIF', float(error), 0.0, {
+          2: -float(pj),
+          3: float(pj)
       }, False) for error, pj in points
   ])
-  assert [(one.error, one.energy[2]) for one in ranked] == sorted(points)
+  assert [(one.error, one.energy[3]) for one in ranked] == sorted(points)
   for one in ranked:
-    pj = one.energy[2]
+    pj = one.energy[3]
     beaten = any(
         error <= one.error and other <= pj and (error < one.error or other < pj)
         for error, other in points)
@@ -172,3 +175,25 @@ def test_a_source_without_a_difference():
   silent = model.replace(readout=jax.tree.map(jnp.zeros_like, model.readout))
   with pytest.raises(ValueError, match='select: all outputs'):
     select(silent, calibration, x, CONFIG)
+
+
+def test_sigma_delta_neurons_stand_beside_the_subsets():
+  model, x, calibration = _source()
+  found = select(model,
+                 calibration,
+                 x,
+                 CONFIG,
+                 subsets=SUBSETS[:1],
+                 thetas=(0.05, 0.5))
+  by_name = {one.neuron: one for one in found}
+  assert set(by_name) == {
+      'LIF', 'SigmaDelta, theta 0.05', 'SigmaDelta, theta 0.5'
+  }
+  fine, coarse = (by_name[f'SigmaDelta, theta {t}'] for t in ('0.05', '0.5'))
+  assert fine.sites == coarse.sites == ('h',)
+  layer = model.layers[0]._replace(neurons=Sites(
+      h=sigma_delta(np.full(H, 0.5))))
+  source = oracle.apply(model, x, np.float32).outputs
+  outputs = oracle.apply(model.replace(layers=(layer,)), x, np.float32).outputs
+  expected = np.mean((outputs - source)**2) / np.var(source)
+  assert coarse.error == pytest.approx(expected, rel=1e-3)

@@ -1,0 +1,181 @@
+"""The front of error against spikes of sigma-delta neurons, and picks from it.
+
+A larger theta, or a higher fire level, sends fewer spikes and follows the drive
+less closely. `trade_off` puts sigma-delta neurons into a source LSTM, without
+any training, for each pair of them, and measures both on calibration inputs.
+`pick` takes the point that a budget of spikes or of error allows:
+
+  points = slstm.trade_off(lstm, x_train[:512])
+  snn = slstm.pick(points, rate=0.07).model
+  *_, (state, _) = slstm.fit(snn, train, validation)
+
+All units of the network start with one theta; training moves each of them.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from slstm import checkpoint
+from slstm import model as model_lib
+from slstm import types
+from slstm.sigma_delta import sigma_delta
+from slstm.types import Array, Model, Sites
+
+THETAS = (0.125, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0)
+LEVELS = (0.5, 0.6, 0.7, 0.8)
+
+
+class Point(NamedTuple):
+  """Sigma-delta neurons of one theta and level, before any training.
+
+  Attributes:
+    theta, level: of `sigma_delta.SigmaDelta`.
+    error: mean squared difference from the outputs of the source, over their
+      variance.
+    agreement: fraction of inputs with the source's largest output.
+    rate: spikes per unit and element of the place, mean over layers.
+    on_front: no other point is as good in error and rate, and better in one.
+    model: the network.
+  """
+  theta: float
+  level: float
+  error: float
+  agreement: float
+  rate: float
+  on_front: bool
+  model: Model
+
+
+def trade_off(model: Model,
+              x: Any,
+              *,
+              place: str = 'h',
+              num_steps: int = 1,
+              thetas: Sequence[float] = THETAS,
+              levels: Sequence[float] = LEVELS,
+              batch_size: int = 256) -> tuple[Point, ...]:
+  """Measures sigma-delta neurons of each theta and level.
+
+  Args:
+    model: its layers have no neurons for place 'h', its input has none for
+      'input'; what it puts out is what errors are measured against.
+    x: calibration inputs, never test data, [B, N, D]; some hundred examples.
+    place: 'h', all layers, or 'input'.
+    num_steps: spikes per element at most: T of the layers, or S of the input.
+    thetas, levels: to try; levels in [1/2, 1).
+    batch_size: examples at a time.
+
+  Returns:
+    A Point for each pair, least rate first.
+
+  Raises:
+    ValueError: for neurons that are there already, values out of range, or a
+      model whose outputs are all the same.
+  """
+  types.check_choice('trade_off: place', place, ('h', 'input'))
+  types.check_shape('trade_off: x', x, 'B N D', D=model.num_features)
+  checkpoint.check_finite(model, 'trade_off: model')
+  spiking = model.is_spiking if place == 'h' else model.encoder.neuron
+  if spiking:
+    raise ValueError(f'trade_off: the model has neurons at place {place!r} '
+                     'already; expected none there.')
+  if not thetas or not levels:
+    raise ValueError('trade_off: expected at least one theta and one level.')
+  x = jnp.asarray(x, jnp.float32)
+  batches = [x[i:i + batch_size] for i in range(0, len(x), batch_size)]
+
+  def run(snn: Model) -> tuple[np.ndarray, float]:
+    found = [_run(snn, batch, place) for batch in batches]
+    rate = np.average([float(r) for _, r in found],
+                      weights=[*map(len, batches)])
+    return np.concatenate([np.asarray(o, np.float64) for o, _ in found]), rate
+
+  expected, _ = run(model)
+  if not np.var(expected) > 0:
+    raise ValueError('trade_off: all outputs of the model on x are the same; '
+                     'expected a trained one, and several inputs.')
+  points = []
+  for theta in thetas:
+    for level in levels:
+      snn = _with_neurons(model, place, num_steps, theta, level)
+      outputs, rate = run(snn)
+      error = np.mean((outputs - expected)**2) / np.var(expected)
+      agreement = np.mean(outputs.argmax(-1) == expected.argmax(-1))
+      points.append(
+          Point(float(theta), float(level), float(error), float(agreement),
+                float(rate), False, snn))
+  points.sort(key=lambda p: (p.rate, p.error))
+  beats = lambda a, b: (a.rate, a.error) != (b.rate, b.error) and (
+      a.rate <= b.rate and a.error <= b.error)
+  return tuple(
+      p._replace(on_front=not any(beats(q, p) for q in points)) for p in points)
+
+
+def pick(points: Sequence[Point],
+         *,
+         rate: float | None = None,
+         error: float | None = None) -> Point:
+  """The point of least error within a rate, or of least rate within an error.
+
+  Args:
+    points: from `trade_off`.
+    rate: spikes per unit and element at most; or
+    error: at most.
+
+  Raises:
+    ValueError: for both or no budget, or if no point is within it; says what
+      the least is.
+  """
+  if (rate is None) == (error is None):
+    raise ValueError(f'pick: rate is {rate} and error is {error}; expected one '
+                     'of them.')
+  of, other = ('rate', 'error') if error is None else ('error', 'rate')
+  budget = rate if error is None else error
+  within = [p for p in points if getattr(p, of) <= budget]
+  if not within:
+    least = min(getattr(p, of) for p in points)
+    raise ValueError(f'pick: no point has {of} <= {budget}; the least is '
+                     f'{least:.4g}. Allow more, or try other thetas.')
+  return min(within, key=lambda p: (getattr(p, other), getattr(p, of)))
+
+
+def _with_neurons(model: Model, place: str, num_steps: int, theta: float,
+                  level: float) -> Model:
+  """One neuron per unit, or per feature."""
+  neuron = lambda size: sigma_delta(np.full(size, theta), level)
+  if place == 'input':
+    encoder = model.encoder._replace(neuron=neuron(model.num_features))
+    config = dataclasses.replace(model.config, encoder_steps=num_steps)
+    return dataclasses.replace(model, encoder=encoder, config=config)
+  layers = [
+      layer._replace(neurons=Sites(h=neuron(layer.num_units)))
+      for layer in model.layers
+  ]
+  coupling = 'step' if num_steps == 1 else 'shared'
+  config = dataclasses.replace(model.config,
+                               num_steps=num_steps,
+                               coupling=coupling)
+  return dataclasses.replace(model, layers=tuple(layers), config=config)
+
+
+@functools.partial(jax.jit, static_argnames='place')
+def _run(model: Model, x: Array, place: str) -> tuple[Array, Array]:
+  """Outputs, and spikes per unit and element of the place."""
+
+  def rate(record):
+    spikes = record.spikes.h
+    return jnp.zeros(()) if spikes is None else jnp.mean(jnp.abs(spikes))
+
+  forward = model_lib.apply(model, x, observe=rate)
+  if place == 'input':
+    spikes = forward.encoded.spikes
+    if spikes is None:
+      return forward.outputs, jnp.zeros(())
+    return forward.outputs, jnp.mean(jnp.sum(jnp.abs(spikes), 1))
+  rates = [jnp.mean(jnp.sum(seen, 1)) for seen in forward.observed]
+  return forward.outputs, jnp.mean(jnp.stack(rates))
