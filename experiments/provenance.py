@@ -10,6 +10,12 @@ from experiments import configs
 from experiments import runs
 from experiments.reporting import load
 
+# What a pipeline changes of its config, for all and for sigma-delta neurons.
+_CHANGED = ('data.path', 'conversion.num_steps')
+_SIGMA_DELTA = ('conversion.neuron', 'conversion.sites', 'conversion.coupling',
+                'snn.rate_target', 'snn.input_target', *load.OF_FAMILY
+               )  # yapf: disable
+
 
 def task(fields: load.Fields) -> str:
   """Data set, and order of the pixels where there are several."""
@@ -45,19 +51,26 @@ def commands(run: load.Run, workdir: str, seed: str = '') -> list[str]:
   that today's code cannot make gets a comment that says so.
   """
   usual = [m for m in run.models if m.name == m.usual_name]
-  base = dict(usual[-1].fields) if usual else {}  # tuned, of the greatest T
+  lif = [m for m in usual if not m.is_sigma_delta]
+  base = dict(lif[-1].fields) if lif else {}  # tuned, of the greatest T
   own = base.get('model.family')
   wanted = [m for m in usual if m.kind != 'ann' or m.name in ('standard', own)]
   alike = [m for m in wanted if all(
       base.get(k, v) == v for k, v in m.fields.items()
-      if k not in ('data.path', 'conversion.num_steps') and
-      not (m.kind == 'ann' and k in load.OF_FAMILY))]  # yapf: disable
+      if k not in _CHANGED and
+      not (m.kind == 'ann' and k in load.OF_FAMILY) and
+      not (m.is_sigma_delta and k in _SIGMA_DELTA))]  # yapf: disable
   lstms, found = [m for m in wanted if m.kind == 'ann'], []
   if lstms and all(m in alike for m in lstms):
     flags = []
-    for kind in ('converted', 'tuned'):
-      steps = ','.join(str(m.num_steps) for m in alike if m.kind == kind)
-      flags.append(f'--{kind}_steps={steps}')
+    for flag, kind, is_sd in (('converted', 'converted', False),
+                              ('tuned', 'tuned', False),
+                              ('sigma_delta', 'tuned', True)):  # yapf: disable
+      steps = ','.join(
+          str(m.num_steps)
+          for m in alike
+          if (m.kind, m.is_sigma_delta) == (kind, is_sd))
+      flags.append(f'--{flag}_steps={steps}')
     base.pop('conversion.num_steps', None)
     flags.append(f'--workdir={workdir}')
     found.append(_command('pipeline', base, lstms[0].made, seed, flags))

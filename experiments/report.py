@@ -52,7 +52,8 @@ def write_all(folder: pathlib.Path) -> pathlib.Path:
   for (data, metric), rows in by_task.items():
     found, published = tables.collect(rows), provenance.published(data)
     title = data if published is None else published['task'].iloc[0]
-    drawn |= {f'{data}_energy.png': plots.against_energy(found),
+    drawn |= {f'{data}_memory.png': plots.against_energy(found, 'int8 3'),
+              f'{data}_energy.png': plots.against_energy(found, 'int32 1'),
               f'{data}_{metric}.png': plots.against_steps(found, published)
              }  # yapf: disable
     tasks.append({'data': data, 'title': title, 'found': found,

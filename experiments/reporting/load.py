@@ -78,6 +78,11 @@ class Model(NamedTuple):
   label: str = ''
   order: tuple = ()
 
+  @property
+  def is_sigma_delta(self) -> bool:
+    """Whether it has sigma-delta neurons."""
+    return self.fields.get('conversion.neuron') == 'sigma_delta'
+
 
 class Run(NamedTuple):
   """What a work directory holds: stages by folder, and models in order.
@@ -189,6 +194,8 @@ def _model(name: str, stages: dict[str, Stage], test: Stage | None) -> Model:
               }  # yapf: disable
   steps = None if kind == 'ann' else fields['conversion.num_steps']
   usual = fields['model.family'] if kind == 'ann' else f'{kind}_T{steps}'
+  if fields.get('conversion.neuron') == 'sigma_delta':
+    usual = f'{kind}_sd_T{steps}'
   return Model(name, kind, fields, stages[name], test,
                made[0].folder.name if kinds[0] == 'ann' else None, steps, usual)
 
@@ -217,17 +224,18 @@ def _row(name: str, seeds: dict[int, Run]) -> Row:
           f'{run.folder}: expected seed {seed}, and the data (data_digest) and '
           f'metric of the other seeds; it is of seed {run.fields["seed"]}.')
   models = [m for run in seeds.values() for m in run.models]
-  told: dict[str, set[str]] = {}
-  for kind in NAMES:  # fields of several values; None where older lack one
-    frame = pd.DataFrame([m.fields for m in models if m.kind == kind])
-    told[kind] = {k for k in set(frame) - _UNTOLD
-                  if frame[k].dropna().astype(str).nunique() > 1
-                 }  # yapf: disable
-  told['ann'] -= OF_FAMILY
+  group = lambda m: (m.kind, m.is_sigma_delta)
+  told: dict[tuple[str, bool], set[str]] = {}
+  for key in set(map(group, models)):
+    # Fields of several values; None where older ones lack one.
+    frame = pd.DataFrame([m.fields for m in models if group(m) == key])
+    told[key] = {k for k in set(frame) - _UNTOLD
+                 if frame[k].dropna().astype(str).nunique() > 1 and
+                 (key[0] != 'ann' or k not in OF_FAMILY)}  # yapf: disable
 
   def labelled(m: Model, standard: str | None) -> Model:
     words = []  # 'sites o+c' for {'conversion.sites': ['o', 'c']}
-    for k in [k for k in m.fields if k in told[m.kind]]:
+    for k in [k for k in m.fields if k in told[group(m)]]:
       field = re.sub(r'^(data|model|conversion)\.', '', k)
       value = m.fields[k]
       text = '+'.join(map(str, value)) if isinstance(value, list) else value
@@ -235,7 +243,8 @@ def _row(name: str, seeds: dict[int, Run]) -> Row:
     variant = ', '.join(words)
     called = (f'{m.usual_name} LSTM' if m.kind == 'ann' else
               f'{NAMES[m.kind]} T={m.num_steps}')  # yapf: disable
-    order = (list(NAMES).index(m.kind), m.kind == 'ann' and
+    called += ', sigma-delta' if m.is_sigma_delta else ''
+    order = (list(NAMES).index(m.kind), m.is_sigma_delta, m.kind == 'ann' and
              m.name != standard, m.num_steps, variant, m.name)
     label = ', '.join(filter(None, (called, variant)))
     return m._replace(variant=variant, label=label, order=order)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import pathlib
 from typing import Any
 
@@ -19,7 +20,6 @@ from slstm import types
 _COLOURS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9'.split()
 _BLUE, _VERMILION = _COLOURS[:2]
 _MARKERS = {'ann': 'D', 'converted': 's', 'tuned': 'o'}
-_LEDGER = 'int32 1'  # of the plot of the metric against energy
 _FRONT = dict(drawstyle='steps-post', zorder=1, marker='o', markersize=16,
               color='grey', linewidth=5, alpha=0.35,
               label='Pareto front of the SNNs')  # yapf: disable
@@ -52,13 +52,14 @@ def _ylabel(axes: Any, metric: load.Metric, of: str = 'test') -> None:
   axes.grid(axis='y', alpha=0.3)
 
 
-def points(found: tables.Figures) -> pd.DataFrame:
+def points(found: tables.Figures, ledger: str = 'int32 1') -> pd.DataFrame:
   """The models that were evaluated, with colour and energy in nJ."""
   rows = list(dict.fromkeys(row for row, _ in found.models))
   scale, shown = 100 if found.metric.unit else 1, []
   for (row, label), m in found.models.items():
     stats = found.over_seeds[row, label]
     short = m.usual_name if m.kind == 'ann' else f'T={m.num_steps}'
+    short += ' ΣΔ' if m.is_sigma_delta else ''
     if stats['test', 'count']:
       shown.append({
           'row': row, 'label': label, 'kind': m.kind, 'steps': m.num_steps,
@@ -66,7 +67,8 @@ def points(found: tables.Figures) -> pd.DataFrame:
           'variant': m.variant, 'text': short,
           'value': scale * stats['test', 'mean'],
           'std': scale * np.nan_to_num(stats['test', 'std']),
-          'energy': stats[f'energy {_LEDGER}', 'mean']})  # yapf: disable
+          'energy': stats.get((f'energy {ledger}', 'mean'), math.nan)
+      })  # yapf: disable
   return pd.DataFrame(shown, columns=None if shown else ['kind'])
 
 
@@ -88,9 +90,10 @@ def _style(kind: str, colour: str, line: str = 'none') -> dict[str, Any]:
           'markerfacecolor': face}  # yapf: disable
 
 
-def against_energy(found: tables.Figures) -> Figure | None:
+def against_energy(found: tables.Figures, ledger: str) -> Figure | None:
   """The metric against energy, and the Pareto front of the SNNs."""
-  shown = points(found)
+  shown = points(found, ledger)
+  shown = shown[shown['energy'].notna()] if len(shown) else shown
   snns = shown[shown['kind'] != 'ann']
   if snns.empty:
     return None
@@ -109,7 +112,7 @@ def against_energy(found: tables.Figures) -> Figure | None:
     axes.plot([], [], label=load.NAMES[kind], **_style(kind, 'black'))
   for row, colour in dict(zip(shown['row'], shown['colour'])).items():
     axes.plot([], [], color=colour, linewidth=4, label=row)
-  axes.set(xscale='log', xlabel=f'energy per inference (nJ), ledger {_LEDGER}')
+  axes.set(xscale='log', xlabel=f'energy per inference (nJ), ledger {ledger}')
   axes.margins(0.3, 0.08)
   _ylabel(axes, found.metric)
   return _finish(figure, axes)

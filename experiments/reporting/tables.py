@@ -9,6 +9,7 @@ import numbers
 import statistics
 from typing import Any, Iterator, NamedTuple, Sequence
 
+import numpy as np
 import pandas as pd
 
 from experiments.reporting import load
@@ -17,8 +18,9 @@ from slstm import energy
 NONE = '-'  # there is no such figure, or its stage has not run
 # The form of figures by their first word; others are of the metric, with a
 # deviation.
-_FORMS = {'rate': '.3f', 'mac': ',.0f', 'ac': ',.0f', 'energy': ',.1f',
-          'less': '.2f', 'cap': '.2f'}  # yapf: disable
+_FORMS = {'rate': '.3f', 'rows': '.3f', 'even': '.3f', 'mac': ',.0f',
+          'ac': ',.0f', 'energy': ',.1f', 'less': '.2f', 'cap': '.2f'
+         }  # yapf: disable
 # By how much the second rule is below the first, in an error.
 _GAINS = (('the shift', 'mse_held_out', 'if_floor',
            'if_uniform'), ('if_data', 'mse_held_out', 'if_uniform', 'if_data'),
@@ -41,9 +43,10 @@ class Figures(NamedTuple):
     count, tests = found.get((name, 'count')), found['test', 'count']
     if name == 'n':
       return f'{tests:.0f}'
-    if name == 'rates':
-      layers = _layers(self.models[key]) or [{}]
-      return ' / '.join(self.cell(key, f'rate {i}') for i in range(len(layers)))
+    if name in ('rates', 'all rows'):
+      one, layers = name.split()[-1][:4], _layers(self.models[key]) or [{}]
+      return ' / '.join(
+          self.cell(key, f'{one} {i}') for i in range(len(layers)))
     if not count:
       return NONE
     mean, std = found[name, 'mean'], found[name, 'std']
@@ -92,19 +95,26 @@ def of_run(run: load.Run) -> pd.DataFrame:
   found = pd.DataFrame(measured, [m.name for m in run.models], dtype=float)
   standard = found.reindex([run.standard]).iloc[0]
   origin = found['test'].reindex([m.origin for m in run.models]).to_numpy()
-  snn = [m.kind != 'ann' for m in run.models]
+  snn = np.array([m.kind != 'ann' for m in run.models])
   spent = found.filter(regex='^energy ')
   compared = spent.rdiv(standard[spent.columns]).rename(
       columns=lambda name: name.replace('energy', 'less'))
+  rows = found.filter(regex='^rows ').mean(axis=1)
+  for name in found.filter(regex='^of_h '):
+    # Rates of h at which energy would be that of the standard LSTM.
+    of_h, total = found[name], found[name.replace('of_h', 'energy')]
+    base = standard[name.replace('of_h', 'energy')]
+    compared[name.replace('of_h', 'even')] = (rows * (base - total + of_h) /
+                                              of_h).where(snn)
   compared['vs standard'] = found['test'] - standard['test']
   compared[found.index == run.standard] = math.nan
   found['vs source'] = (found['test'] - origin).where(snn)
   return found.join(compared).assign(label=[m.label for m in run.models])
 
 
-def _measured(m: load.Model, metric: load.Metric) -> dict[str, float]:
+def _measured(m: load.Model, metric: load.Metric) -> dict[str, Any]:
   """What the files say of a model by itself; energies in nJ."""
-  found = {'test': math.nan}
+  found: dict[str, Any] = {'test': math.nan}
   if m.made.metrics:
     found['validation'] = m.made.get(f'validation_{metric.name}')
   if not m.test:
@@ -114,10 +124,17 @@ def _measured(m: load.Model, metric: load.Metric) -> dict[str, float]:
   products.append(m.test.get('counts', 'readout', 'product'))
   found['test'] = m.test.get(f'test_{metric.name}')
   found |= {kind: sum(p[kind] for p in products) for kind in ('mac', 'ac')}
-  found |= {f'rate {i}': at['spike_rate']['h'] for i, at in enumerate(layers)}
+  for i, at in enumerate(layers):  # older ones have rates per step, no rows
+    rate = at['spike_rate']['h']
+    rate = at.get('spikes_per_element', rate and rate * (m.num_steps or 1))
+    found |= {f'rate {i}': rate, f'rows {i}': at.get('rows_per_element')}
   found |= {f'energy {constants} {number}': 1e-3 * ledger['total']
             for constants, ledgers in m.test.get('energy').items()
             for number, ledger in ledgers.items()}  # yapf: disable
+  found |= {f'of_h {constants} {number}': 1e-3 * ledger['of_h']
+            for constants, ledgers in m.test.get('energy').items()
+            for number, ledger in ledgers.items() if 'of_h' in ledger
+           }  # yapf: disable
   if m.kind != 'ann' and len(layers) == 1 and layers[0]['input']['mac']:
     found['cap'] = energy.direct_encoding_cap(sizes['features'],
                                               sizes['hidden'][0])
@@ -156,18 +173,45 @@ def accuracy(found: Figures) -> pd.DataFrame | None:
   return found.table({
       f'test {unit}': 'test', 'n': 'n', f'validation {unit}': 'validation',
       'vs source': 'vs source', 'vs standard': 'vs standard',
-      'spike rate of h': 'rates', 'MAC': 'mac', 'AC': 'ac'})  # yapf: disable
+      'spikes of h': 'rates', 'rows of h': 'all rows', 'MAC': 'mac',
+      'AC': 'ac'})  # yapf: disable
 
 
-def energies(found: Figures) -> pd.DataFrame | None:
+def energies(found: Figures, constants: str) -> pd.DataFrame | None:
   """Every ledger, and how many times less than the standard LSTM."""
   columns = {}
-  for name in dict.fromkeys(
-      f for f, _ in next(iter(found.over_seeds.values()))):
-    if name.startswith('energy '):
-      columns[f'{name[7:]}, nJ'] = name
-      columns[f'{name[7:]}, times less'] = f'less {name[7:]}'
-  return found.table({**columns, 'cap': 'cap'})
+  names = dict.fromkeys(f for f, _ in next(iter(found.over_seeds.values())))
+  for name in names:
+    if name.startswith(f'energy {constants} '):
+      short = name.split()[-1]
+      columns[f'ledger {short}, nJ'] = name
+      columns[f'{short}, times less'] = name.replace('energy', 'less')
+      even = name.replace('energy', 'even')
+      columns |= {f'{short}, break-even rows': even} if even in names else {}
+  return found.table({**columns, 'cap': 'cap'}) if columns else None
+
+
+def fetched(run: load.Run) -> pd.DataFrame | None:
+  """Quantiles over the test set of the weights that a sequence fetches."""
+  rows = []
+  for m in run.models:
+    found = m.test.get('counts').get('fetched') if m.test else None
+    if found:
+      heads = ('least', '5 %', 'median', '95 %', 'most')
+      rows.append({'model': m.label, **dict(zip(heads, found))})
+  return _frame(rows)
+
+
+def fronts(run: load.Run) -> pd.DataFrame | None:
+  """The fronts of sigma-delta neurons before training."""
+  rows = []
+  for m in run.models:
+    if m.kind == 'converted' and m.is_sigma_delta and m.made.metrics:
+      rows += [{'model': m.label, 'place': place, **point}
+               for place, points in m.made.get('fronts').items()
+               for point in points if point['on_front']]  # yapf: disable
+  return _frame(rows) if not rows else pd.DataFrame(rows).drop(
+      columns='on_front')
 
 
 def latencies(run: load.Run) -> pd.DataFrame | None:
@@ -198,7 +242,7 @@ def _sites(run: load.Run) -> Iterator[tuple[str, dict[str, Any]]]:
     if m.kind == 'converted' and m.made.metrics:
       encoder = m.made.metrics.get('encoder_report')  # older ones have none
       yield from [(f'{m.label}, input', encoder)] if encoder else []
-      for index, layer in enumerate(m.made.get('report')):
+      for index, layer in enumerate(m.made.metrics.get('report', ())):
         for site, report in layer.items():
           yield f'{m.label}, layer {index}, {site}', report
 
