@@ -352,7 +352,7 @@ def test_a_single_element_has_no_recurrent_product():
 #
 # A neuron of theta = 3/8 at h fires at +-3/16. T = 1: v = (7/8, 1/8), then
 # (5/8, -3/8), (1/4, -1/8). T = 2: v = (7/8, 1/8), (1/2, 1/8), then (1/4, -3/8),
-# (-1/8, 0), then (-1/8, -1/8) twice. It sends, and sums up to, in units of theta
+# (-1/8, 0), then (-1/8, -1/8) twice. It sends and sums up to, in units of theta
 #
 #   T = 1  (1, 0), (1, -1), (1, 0)    (1, 0), (2, -1), (3, -1)
 #   T = 2  (2, 0), (1, -1), (0, 0)    (2, 0), (3, -1), (3, -1)
@@ -482,8 +482,7 @@ def test_what_is_fetched_is_a_matter_of_the_sequence():
   # the first to the third is a tenth of that from the first to the second.
   assert counts.fetched == pytest.approx((0, 6, 60, 60, 60))
   assert counts.layers[0].moved.input_weights == pytest.approx(32 * 2 / 3)
-  for batch_size in (1, 2):
-    assert count(net, x, batch_size=batch_size) == counts
+  assert count(net, x, batch_size=2) == counts
 
 
 def test_rows_are_those_of_the_mean_where_that_is_multiplied():
@@ -746,6 +745,40 @@ def test_any_neuron_is_counted(monkeypatch):
                                                          100 * 70 * rate))
     assert layer.elementwise.smooth == pytest.approx(100 * 7 * 2 * 8 *
                                                      layer.spike_rate.c)
+
+
+class Step(NamedTuple):
+  """A neuron that fires where its drive is, and carries a state for nothing."""
+  level: Any
+
+
+def test_a_change_is_taken_from_what_no_neuron_carries(monkeypatch):
+  monkeypatch.setattr(neurons, 'KINDS', dict(neurons.KINDS))
+  same = lambda neuron: neuron
+  neurons.register(
+      Step,
+      neurons.Kind(initial=lambda neuron, shape: jnp.zeros(shape),
+                   step=lambda neuron, state, d, signed, fire:
+                   (state, fire(d - neurons.align(neuron.level, d))),
+                   output=lambda neuron, state, spikes: spikes,
+                   constrain=same,
+                   unconstrain=same,
+                   work=lambda *args: (Elementwise(), Elementwise()),
+                   carried=True))
+  # All that is 1 fires, in both steps: input, o, c and h are 1, their change is
+  # 1 once for each unit.
+  step = Step(jnp.full((), 0.5))
+  net = network(hand_layer(o=step, c=step), config=Config(), neuron=step)
+  counts = count(net, np.ones_like(X3))
+  layer, = counts.layers
+  assert layer.input == layer.recurrent == Product(ac=2 * 8)
+  # -mean and a subtraction in 6 places; the neuron's state, and the last input.
+  assert counts.encoder.elementwise == Elementwise(add=6 + 6)
+  assert counts.encoder.moved == Moved(activations=6 + 2, states=2 * 6 * 2)
+  # c, the states of two neurons, and the last h; f c and a subtraction.
+  assert layer.elementwise.add == 4 + 6
+  assert layer.moved.states == 2 * 6 * (1 + 2 + 1)
+  assert counts.stored.states == 2 * 2 + 2 * 4
 
 
 # --- A recount of random networks and of real data ----------------------------
