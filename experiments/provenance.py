@@ -65,7 +65,7 @@ def commands(run: load.Run, workdir: str, seed: str = '') -> list[str]:
     flags = []
     for flag, kind, is_sd in (('converted', 'converted', False),
                               ('tuned', 'tuned', False),
-                              ('sigma_delta', 'tuned', True)):  # yapf: disable
+                              ('sigma_delta', 'converted', True)):  # yapf: disable
       steps = ','.join(
           str(m.num_steps)
           for m in alike

@@ -41,8 +41,12 @@ def collect(folder):
 def table(folder):
   """Cells of both tables, by model."""
   found = collect(folder)
-  first, second = tables.accuracy(found), tables.energies(found)
-  joined = first.merge(second, on=['row', 'model'], validate='one_to_one')
+  joined = tables.accuracy(found)
+  for constants in ('int32', 'fp32'):
+    other = tables.energies(found, constants)
+    if constants == 'int32':
+      other = other.drop(columns='cap')
+    joined = joined.merge(other, on=['row', 'model'], validate='one_to_one')
   return {row['model']: row for row in joined.to_dict('records')}
 
 
@@ -55,18 +59,18 @@ def test_cells_over_two_seeds(folder):
   found = [tuple(cells.values()) for cells in table(folder).values()]
   assert found == [
       ('small', 'standard LSTM', '91.00 ± 1.41', '2', '92.00 ± 1.41', '-', '-',
-       '-', '4,010', '1', '8.0', '-', '10.0', '-', '20.0', '-', '30.0', '-',
-       '-'),
+       '-', '-', '4,010', '1',
+       '8.0', '-', '10.0', '-', '20.0', '-', '30.0', '-', '-'),
       ('small', 'hard LSTM', '90.00 ± 2.83', '2', '91.00 ± 2.83', '-',
-       '-1.00 ± 1.41', '-', '4,010', '1', '8.0', '1.00', '9.0', '1.11', '20.0',
-       '1.00', '30.0', '1.00', '-'),
+       '-1.00 ± 1.41', '-', '-', '4,010', '1',
+       '8.0', '1.00', '9.0', '1.11', '20.0', '1.00', '30.0', '1.00', '-'),
       ('small', 'converted T=2', '83.00 ± 4.24', '2', '84.00 ± 4.24',
-       '-7.00 ± 1.41', '-8.00 ± 2.83', '0.375', '1,010', '2,001', '2.0', '4.00',
-       '4.0', '2.50', '8.0', '2.50', '20.0', '1.50', '4.00'),
+       '-7.00 ± 1.41', '-8.00 ± 2.83', '0.750', '-', '1,010', '2,001',
+       '2.0', '4.00', '4.0', '2.50', '8.0', '2.50', '20.0', '1.50', '4.00'),
       # The ratio is the mean of 4 and 2, not that of the means.
       ('small', 'fine-tuned T=2', '90.50 ± 0.71', '2', '91.50 ± 0.71',
-       '+0.50 ± 2.12', '-0.50 ± 0.71', '0.250', '1,010', '2,001', '3.0', '3.00',
-       '5.0', '2.00', '8.0', '2.50', '40.0', '0.75', '4.00'),
+       '+0.50 ± 2.12', '-0.50 ± 0.71', '0.500', '-', '1,010', '2,001',
+       '3.0', '3.00', '5.0', '2.00', '8.0', '2.50', '40.0', '0.75', '4.00'),
   ]  # yapf: disable
 
 
@@ -102,7 +106,7 @@ def test_what_all_seeds_lack_is_missing(folder):
   found = table(folder)
   converted = list(found['converted T=2'].values())[2:]
   assert converted == ['-', '0', '84.00 ± 4.24 (n = 2)'
-                      ] + ['-'] * 14  # yapf: disable
+                      ] + ['-'] * 15  # yapf: disable
   text = report.write_all(folder).read_text()
   assert 'nan' not in text and 'fine-tuned' not in text.replace(
       'epochs of fine-tuning', '')
@@ -225,7 +229,7 @@ def test_further_ledger_gets_columns_once_there_is_one(folder):
 def test_two_layers_have_two_rates_and_no_cap(tmp_path):
   trees.add_run(tmp_path / 'deep' / 'seed0', hidden=(6, 6))
   found = table(tmp_path)['fine-tuned T=2']
-  assert (found['spike rate of h'], found['cap']) == ('0.250 / 0.250', '-')
+  assert (found['spikes of h'], found['cap']) == ('0.500 / 0.500', '-')
 
 
 def test_an_input_of_spikes_has_no_cap(folder):
@@ -341,7 +345,7 @@ def test_plot_against_energy(folder):
   remove(folder, 'small/seed1')
   trees.add_model(run, 'cheap', 'converted_T2', CHEAP,
                   snn={'epochs': 9}, **OWN)  # yapf: disable
-  axes, = plots.against_energy(collect(folder)).axes
+  axes, = plots.against_energy(collect(folder), 'int32 1').axes
   assert axes.get_xscale() == 'log'
   front, *others = axes.lines
   assert list(zip(*front.get_data())) == [(1.0, 85.0), (2.0, 90.0)]
@@ -378,7 +382,7 @@ def test_nothing_spiking_nothing_drawn(folder):
   found = collect(folder)
   lstms = {key: m for key, m in found.models.items() if m.kind == 'ann'}
   for some in (lstms, {}):
-    assert plots.against_energy(found._replace(models=some)) is None
+    assert plots.against_energy(found._replace(models=some), 'int32 1') is None
     assert plots.against_steps(found._replace(models=some)) is None
 
 

@@ -182,25 +182,77 @@ def test_accuracy_table(run):
   ]
   assert list(found['hard LSTM']) == [
       'model', 'test %', 'validation %', 'vs source', 'vs standard',
-      'spike rate of h', 'MAC', 'AC'
+      'spikes of h', 'rows of h', 'MAC', 'AC'
   ]
+  # T = 2 of 0.25 and 0.5 spikes per step; runs of before have no rows.
   assert [list(row.values())[1:] for row in found.values()] == [
-      ['90.00', '91.00', '-', '-', '-', '4,010', '1'],
-      ['87.50', '88.50', '-', '-2.50', '-', '4,010', '1'],
-      ['75.00', '76.00', '-12.50', '-15.00', '0.250', '1,010', '1,000,001'],
-      ['90.00', '91.00', '+2.50', '+0.00', '0.500', '1,010', '2,000,001'],
+      ['90.00', '91.00', '-', '-', '-', '-', '4,010', '1'],
+      ['87.50', '88.50', '-', '-2.50', '-', '-', '4,010', '1'],
+      [
+          '75.00', '76.00', '-12.50', '-15.00', '0.500', '-', '1,010',
+          '1,000,001'
+      ],
+      ['90.00', '91.00', '+2.50', '+0.00', '1.000', '-', '1,010', '2,000,001'],
   ]
 
 
 def test_energy_table_and_cap(run):
-  found = [tuple(row.values())
-           for row in cells(tables.energies(collect(run))).values()
-          ]  # yapf: disable
-  assert found[2] == ('converted T=2', '2.0', '4.00', '4.0', '2.50', '8.0',
-                      '2.50', '20.0', '1.50', '4.00')
-  assert found[0] == ('standard LSTM', '8.0', '-', '10.0', '-', '20.0', '-',
-                      '30.0', '-', '-')
-  assert found[3][-2] == '0.75'  # takes more than the standard LSTM
+  int32, fp32 = ([
+      tuple(row.values())
+      for row in cells(tables.energies(collect(run), name)).values()
+  ]
+                 for name in ('int32', 'fp32'))
+  assert int32[2] == ('converted T=2', '2.0', '4.00', '4.0', '2.50', '4.00')
+  assert fp32[2] == ('converted T=2', '8.0', '2.50', '20.0', '1.50', '4.00')
+  assert int32[0] == ('standard LSTM', '8.0', '-', '10.0', '-', '-')
+  assert fp32[3][-2] == '0.75'  # takes more than the standard LSTM
+  assert tables.energies(collect(run), 'int8') is None  # not in older runs
+
+
+def add_sigma_delta(run):
+  """A sigma-delta model that was counted with rows, and the LSTM's energy."""
+  changes = dict(conversion={'neuron': 'sigma_delta', 'sites': ('h',),
+                             'num_steps': 1})  # yapf: disable
+  point = {'theta': 0.5, 'level': 0.6, 'error': 0.125, 'agreement': 1.0,
+           'rate': 0.1, 'on_front': True}  # yapf: disable
+  trees.write(
+      run / 'converted_sd_T1', 'convert', 'standard', {
+          'validation_accuracy': 0.9,
+          'fronts': {
+              'h': [point, {
+                  **point, 'on_front': False
+              }]
+          }
+      }, **changes)
+  metrics = trees.evaluation(0.89, (1e3, 2e3, 3e3, 4e3), 0.1)
+  metrics['counts']['layers'][0] |= {'spikes_per_element': 0.1,
+                                     'rows_per_element': 0.09}  # yapf: disable
+  metrics['counts']['fetched'] = [1.0, 2.0, 3.0, 4.0, 5.0]
+  for name, of_h in (('1', 500.0), ('2', 800.0)):
+    metrics['energy']['int32'][name]['of_h'] = of_h
+  trees.write(run / 'converted_sd_T1_test', 'evaluate', 'converted_sd_T1',
+              metrics, 'convert', **changes)
+
+
+def test_sigma_delta_neurons_in_a_report(run):
+  add_sigma_delta(run)
+  name = 'converted T=1, sigma-delta'
+  found = cells(tables.accuracy(collect(run)))[name]
+  assert (found['spikes of h'], found['rows of h']) == ('0.100', '0.090')
+  found = cells(tables.energies(collect(run), 'int32'))[name]
+  # 8,000 pJ of the LSTM: 500 stay, 500 are for 0.09 rows: 0.09 * 7500 / 500.
+  assert found['int32 1, break-even rows'] == '1.350'
+  assert found['int32 2, break-even rows'] == f'{0.09 * (1e4 - 1200) / 800:.3f}'
+  assert tables.fetched(read(run)).to_dict('records') == [{
+      'model': name, 'least': 1.0, '5 %': 2.0, 'median': 3.0, '95 %': 4.0,
+      'most': 5.0}]  # yapf: disable
+  front, = tables.fronts(read(run)).to_dict('records')
+  assert (front['model'], front['place'], front['rate']) == (name, 'h', 0.1)
+  report.write(run)
+  text = (run / 'report.md').read_text()
+  for title in ('### Sigma-delta neurons', '### Weights fetched by a sequence'):
+    assert title in text
+  assert '--tuned_steps=2 --sigma_delta_steps=1' in text
 
 
 def test_latency_table(run):
@@ -264,7 +316,8 @@ def test_reports_of_before_there_were_other_neurons(run):
 def test_report_holds_the_tables_and_the_plots(run, capsys):
   report.write(run)
   text = (run / 'report.md').read_text()
-  for table in (tables.accuracy(collect(run)), tables.energies(collect(run))):
+  for table in (tables.accuracy(collect(run)),
+                tables.energies(collect(run), 'fp32')):  # yapf: disable
     assert tables.markdown(table) in text
   assert tables.markdown(tables.conversion(read(run)), 3) in text
   assert tables.markdown(tables.latencies(read(run)), 2) in text
@@ -295,7 +348,7 @@ def test_ranking_of_sites_is_shown(run):
       ['o, c', 0.125, 0.75, True, 2e3, 3e3],
       ['h', 0.5, 0.5, False, 4e3, 5e3],
   ]
-  assert '### Which sites to convert' in (run / 'report.md').read_text()
+  assert '### Which neurons, where' in (run / 'report.md').read_text()
 
 
 def test_another_metric(tmp_path):
@@ -337,8 +390,8 @@ def test_missing_stage_is_named(run, gone, told):
 def test_missing_figures_are_not_made_up(run):
   shutil.rmtree(run / 'standard_test')
   (run / 'converted_T2' / 'metrics.json').unlink()
-  energies, accuracies = (cells(table(collect(run)))
-                          for table in (tables.energies, tables.accuracy))
+  energies = cells(tables.energies(collect(run), 'int32'))
+  accuracies = cells(tables.accuracy(collect(run)))
   converted = energies['converted T=2']
   assert converted['int32 1, nJ'] == '2.0'
   assert converted['int32 1, times less'] == '-'
@@ -458,7 +511,7 @@ def test_stages_beside_what_a_pipeline_makes_get_a_command_each(run):
       'experiments.pipeline', 'experiments.train_snn', 'experiments.evaluate'
   ]
   assert made[0].endswith(
-      '--converted_steps=2 --tuned_steps=2 --workdir=W'), made[0]
+      '--tuned_steps=2 --sigma_delta_steps= --workdir=W'), made[0]
   assert '--config.snn' not in made[0]
   assert '--config.snn.epochs=3' in made[1]
   assert made[1].endswith(

@@ -183,10 +183,9 @@ def energies(found: Figures, constants: str) -> pd.DataFrame | None:
   names = dict.fromkeys(f for f, _ in next(iter(found.over_seeds.values())))
   for name in names:
     if name.startswith(f'energy {constants} '):
-      short = name.split()[-1]
-      columns[f'ledger {short}, nJ'] = name
-      columns[f'{short}, times less'] = name.replace('energy', 'less')
-      even = name.replace('energy', 'even')
+      short, less, even = (name.replace('energy', word).strip()
+                           for word in ('', 'less', 'even'))  # yapf: disable
+      columns |= {f'{short}, nJ': name, f'{short}, times less': less}
       columns |= {f'{short}, break-even rows': even} if even in names else {}
   return found.table({**columns, 'cap': 'cap'}) if columns else None
 
