@@ -46,7 +46,8 @@ Values moved between registers and memory:
   weights       a row of M once for each element in which its unit is not zero,
                 in whichever of the S steps: these use it together
   activations   a non-zero of x is read; one of h is written, and read by each
-                product that it enters
+                product that it enters; an input neuron reads all of x, and
+                writes what a non-zero of x is then
   states        c of each (n, slot, unit), and each state that a neuron carries,
                 read and written; so are pooled sums and maxima, and what a
                 change is taken from (at 1 subtraction), if no neuron carries it
