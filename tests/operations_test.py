@@ -1133,7 +1133,7 @@ def random_layer(rng, features, hidden, sites):
     (2, 'ifgoc', 'hard'),
 ])
 def test_recount_of_real_data(num_steps, sites, family):
-  x = data.load_embedded()['train'].x[::1800]
+  x = data.load_embedded()['train'].x[::1800, :48]
   config = Config(family, num_steps=num_steps, pooling=('last', 'mean'))
   rng = np.random.default_rng(0)
   layers = (random_layer(rng, 9, 6, sites), random_layer(rng, 6, 5, sites))
@@ -1151,7 +1151,7 @@ def test_recount_of_real_data(num_steps, sites, family):
   expected = recount(model, x, None, np.asarray(forward.pooled), result)
   counts = operations.count_operations(model, x)
   assert counts.sequences == len(x) > 4
-  assert flatten(counts, 128, model) == pytest.approx(expected)
+  assert flatten(counts, 48, model) == pytest.approx(expected)
   for layer, output in zip(counts.layers, result.output):
     sparsity = {site: np.mean(value == 0) for site, value in output.items()}
     assert layer.sparsity._asdict() == pytest.approx(sparsity)
