@@ -323,7 +323,8 @@ def test_a_pipeline_reuses_what_another_one_trained(small, tmp_path,
   ends = []
   monkeypatch.setattr(pipeline.latency, 'latency', lambda *_: None)
   monkeypatch.setattr(pipeline.report, 'write', ends.append)
-  flag(monkeypatch, converted_steps=['2'], tuned_steps=['2'], reuse=[])
+  flag(monkeypatch, converted_steps=['2'], tuned_steps=['2'], reuse=[],
+       sigma_delta_steps=[])  # yapf: disable
   one, other, own = (tmp_path / name for name in ('one', 'other', 'own'))
   pipeline.run(experiment, dataset, one)
   monkeypatch.setattr(pipeline.stages, 'select', lambda *_: None)
@@ -345,7 +346,7 @@ def test_a_pipeline_reuses_what_another_one_trained(small, tmp_path,
     assert [model.encoder.neuron is None for model in made] == [True, False]
   candidates = metrics(one / 'select')['candidates']
   assert ['o', 'c'] in [candidate['sites'] for candidate in candidates]
-  assert {'sites', 'error', 'agreement', 'energy',
+  assert {'sites', 'neuron', 'error', 'agreement', 'energy',
           'on_front'} == set(candidates[0])
   plan = json.loads((one / 'plan.json').read_text())['models']
   assert plan == ['standard', 'hard', 'converted_T2', 'tuned_T2']
