@@ -42,6 +42,14 @@ def spiking(sites=('o', 'c'), leak=0.9, **config):
       layer._replace(neurons=made) for layer in model.layers))
 
 
+def sigma_delta():
+  """The source with sigma-delta neurons at h and at the input."""
+  points = slstm.trade_off(source(), toy(64).x, thetas=(0.1,), levels=(0.5,))
+  both, = slstm.trade_off(points[0].model, toy(64).x, place='input',
+                          thetas=(0.5,), levels=(0.5,))  # yapf: disable
+  return both.model
+
+
 def all_epochs(model, config=FAST, data=None, **kwargs):
   return list(
       slstm.fit(model, data or toy(), toy(64, 1), config=config, **kwargs))
@@ -126,6 +134,46 @@ def test_rate_penalty_lowers_the_spike_rate():
   assert rate(10.0) < 0.8 * rate(0.0)
 
 
+def test_a_target_lowers_the_rate_to_it_and_no_further():
+
+  def rate(target):
+    config = dataclasses.replace(FAST, epochs=6, rate_target=target)
+    state, _ = all_epochs(sigma_delta(), config)[-1]
+    forward = slstm.apply(slstm.constrain(state.raw),
+                          toy(64, 1).x,
+                          observe=lambda record: jnp.abs(record.spikes.h))
+    return float(jnp.mean(forward.observed[0]))
+
+  free = rate(None)
+  assert rate(1.1 * free) == pytest.approx(free, rel=0.2)
+  assert rate(0.5 * free) < 0.75 * free
+
+
+def test_what_targets_add_to_the_loss():
+  model, x = sigma_delta(), jnp.asarray(toy(16).x)
+  forward = slstm.apply(model, x, observe=lambda r: jnp.abs(r.spikes.h))
+  of_h = float(jnp.mean(forward.observed[0]))
+  of_input = float(jnp.mean(jnp.sum(jnp.abs(forward.encoded.spikes), 1)))
+  assert of_h > 0 and of_input > 0
+
+  def loss(*rates):
+    return float(
+        train.loss(slstm.unconstrain(model),
+                   x,
+                   jnp.full((16, 2), 0.5),
+                   None,
+                   train.Rates(*rates),
+                   task=slstm.classification,
+                   executor=slstm.stacked))
+
+  plain = loss(None, None, None)
+  added = lambda *rates: pytest.approx(loss(*rates) - plain, abs=1e-5)
+  assert 1.0 == added(None, of_h / 2, None)
+  assert 0.0 == added(None, of_h * 2, None)
+  assert 3.0 == added(None, None, of_input / 4)
+  assert 0.5 * of_h + 1.0 == added(0.5, of_h / 2, of_input * 2)
+
+
 @pytest.mark.parametrize('sites', [('o', 'c'), ('h',), ('o', 'h'), ('i',)])
 def test_the_penalty_is_on_spikes_whatever_their_amplitude(sites):
   model = neurons.map_neurons(
@@ -138,7 +186,7 @@ def test_the_penalty_is_on_spikes_whatever_their_amplitude(sites):
                       x,
                       targets,
                       None,
-                      penalty,
+                      train.Rates(penalty, None, None),
                       task=TASK,
                       executor=slstm.stacked)
 
