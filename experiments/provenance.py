@@ -63,13 +63,13 @@ def commands(run: load.Run, workdir: str, seed: str = '') -> list[str]:
   lstms, found = [m for m in wanted if m.kind == 'ann'], []
   if lstms and all(m in alike for m in lstms):
     flags = []
-    for flag, kind, is_sd in (('converted', 'converted', False),
-                              ('tuned', 'tuned', False),
-                              ('sigma_delta', 'converted', True)):  # yapf: disable
+    groups = {'converted': ('converted', False), 'tuned': ('tuned', False),
+              'sigma_delta': ('converted', True)}  # yapf: disable
+    for flag, group in groups.items():
       steps = ','.join(
           str(m.num_steps)
           for m in alike
-          if (m.kind, m.is_sigma_delta) == (kind, is_sd))
+          if (m.kind, m.is_sigma_delta) == group)
       flags.append(f'--{flag}_steps={steps}')
     base.pop('conversion.num_steps', None)
     flags.append(f'--workdir={workdir}')

@@ -17,9 +17,9 @@ import numpy as np
 from experiments import config as config_lib
 from experiments import progress
 from experiments import runs
+from experiments import traces
 from experiments.config import Experiment
 from experiments.datasets import base
-from experiments import traces
 import slstm
 from slstm import checkpoint
 from slstm import energy

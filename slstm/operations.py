@@ -396,15 +396,13 @@ def _operand(place: _Place, found: Any) -> _Operand:
   usual = [_accumulated(*pair) for pair in zip(place.direct, direct)]
   best = next((i for i, c in enumerate(usual) if c is not None), -1)
   values, cost = place.direct[-1].nonzero, usual[best]
-  accumulates = cost is not None
-  cost = cost if accumulates else values
-  operand = _Operand(cost, cost, accumulates, place.rows[best])
+  summed = values if cost is None else cost
+  operand = _Operand(summed, summed, cost is not None, place.rows[best])
   if place.change is None:
     return operand
   cost = _accumulated(place.change, change)
-  accumulates = cost is not None
-  cost = cost if accumulates else place.change.nonzero
-  changes = _Operand(cost, values, accumulates, place.changed_rows, True)
+  changes = _Operand(place.change.nonzero if cost is None else cost, values,
+                     cost is not None, place.changed_rows, True)
   rank = lambda a: (not a.accumulates, np.sum(a.cost, dtype=np.int64))
   return min(operand, changes, key=rank)
 

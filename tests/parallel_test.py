@@ -73,7 +73,8 @@ def test_the_gradient_of_two_devices_is_that_of_one(coupling):
   data, place = train_test.toy(16), parallel.placement(16)
   mask = jax.random.bernoulli(jax.random.key(0), 0.75, (16, 8)) / 0.75
   arguments = (raw, jnp.asarray(data.x),
-               train_test.TASK.targets(jnp.asarray(data.y), 2, 0.1), mask, 0.5)
+               train_test.TASK.targets(jnp.asarray(data.y), 2,
+                                       0.1), mask, train.Rates(0.5, None, None))
   descend = jax.value_and_grad(lambda *given: train.loss(
       *given, task=train_test.TASK, executor=scan.stacked))
   whole = jax.jit(descend)(*arguments)

@@ -9,9 +9,9 @@ import pytest
 
 from experiments import config as config_lib
 from experiments import latency
+from experiments import traces
 from experiments.datasets import base
 from experiments.datasets.npz import Npz
-from experiments import traces
 import slstm
 from slstm import fitting
 from slstm.types import Config, Encoder, Model, Readout

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from experiments import runs
+from experiments import traces
 from experiments.reporting import load
 from experiments.reporting import tables
-from experiments import traces
 from slstm import types
 
 _COLOURS = '#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9'.split()

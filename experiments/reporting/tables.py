@@ -179,7 +179,7 @@ def accuracy(found: Figures) -> pd.DataFrame | None:
 
 def energies(found: Figures, constants: str) -> pd.DataFrame | None:
   """Every ledger, and how many times less than the standard LSTM."""
-  columns = {}
+  columns: dict[str, str] = {}
   names = dict.fromkeys(f for f, _ in next(iter(found.over_seeds.values())))
   for name in names:
     if name.startswith(f'energy {constants} '):
