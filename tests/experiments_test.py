@@ -466,6 +466,9 @@ def test_another_family_leaves_what_it_does_not_read():
   assert config_lib.with_family(experiment, 'hard') == experiment
   other = config_lib.with_family(experiment, 'standard').model
   assert (other.family, other.slope) == ('standard', 3.0)
+  four = config_lib.with_family(experiment, 'quantised', 4)
+  assert four.model.levels == 4
+  assert config_lib.with_family(four, 'standard', 4).model == other
   pixels = configs.every()['mnist.py:pixels']
   assert config_lib.with_family(pixels, 'quantised', 4).data.short_epochs == 0
 
