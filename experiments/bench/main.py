@@ -81,8 +81,10 @@ def shapes() -> list[Shape]:
 
 def main(executors: Iterable[str], training: bool, **sizes: str) -> None:
   """Times training steps or inference; arguments as of `start`."""
-  _define('couplings', measure.SPIKING, measure.SPIKING,
-          'Whether time steps have a state each, or share one.', 1)
+  _define(
+      'couplings', measure.SPIKING, measure.SPIKING,
+      'Whether time steps have a state each, or share one; or neurons '
+      'that send changes.', 1)
   _define('peers', peers.PEERS, peers.PEERS,
           'Other libraries to time; one that is not installed is skipped.', 0)
   flags.DEFINE_integer('threads', measure.usable_cpus(),

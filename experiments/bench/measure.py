@@ -20,7 +20,8 @@ import numpy as np
 from experiments import runs
 
 LSTM, SNN, SHARED, FLOOR = 'LSTM', 'SNN', 'SNN, shared', 'floor'
-SPIKING = {'step': SNN, 'shared': SHARED}  # by coupling
+SPIKING = {'step': SNN, 'shared': SHARED,
+           'sigma_delta': 'SNN, sigma-delta'}  # yapf: disable
 
 # What a user may have set that changes the times.
 _VARIABLES = ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES', 'MALLOC_MMAP_THRESHOLD_',

@@ -53,13 +53,16 @@ def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
   found = {Key(measure.LSTM, e): subject(lstm, shape, e) for e in executors}
   converted = spiking(shape, steps, sites)
   for coupling in couplings:
-    for snn in converted:
-      config = dataclasses.replace(snn.config, coupling=coupling)
-      snn = dataclasses.replace(snn, config=config)
+    if coupling == 'sigma_delta':
+      snns = [sigma_delta(lstm, shape, t) for t in steps]
+    else:
+      snns = [s.replace(config=dataclasses.replace(s.config, coupling=coupling))
+              for s in converted]  # yapf: disable
+    for snn in snns:
       rate = spike_rate(snn, shape)
       for name in executors:
         if name in model_lib.executors_for(snn):
-          key = Key(measure.SPIKING[coupling], name, config.num_steps)
+          key = Key(measure.SPIKING[coupling], name, snn.config.num_steps)
           found[key] = subject(snn, shape, name)._replace(spike_rate=rate)
   return found
 
@@ -82,9 +85,17 @@ def spiking(shape: Shape, steps: Sequence[int],
   return [slstm.convert(source, calibration, c).model for c in configs]
 
 
+def sigma_delta(lstm: slstm.Model, shape: Shape, num_steps: int) -> slstm.Model:
+  """A spiking LSTM that sends changes of h, of an LSTM of that shape."""
+  x, _ = batch(shape._replace(batch=_CALIBRATION))
+  point, = slstm.trade_off(lstm, x, num_steps=num_steps, thetas=(0.1,),
+                           levels=(0.5,))  # yapf: disable
+  return point.model
+
+
 def spike_rate(model: slstm.Model, shape: Shape) -> float:
-  """Share of h that is not zero, over all layers."""
-  observe = lambda record: jnp.mean(record.state.h != 0)
+  """Share of spikes of h that are not zero, over all layers."""
+  observe = lambda record: jnp.mean(record.spikes_of_h != 0)
   x, _ = batch(shape._replace(batch=_CALIBRATION))
   run = jax.jit(lambda x: slstm.apply(model, x, observe=observe).observed)
   return float(np.mean(run(x)))
