@@ -260,7 +260,8 @@ def test_binaries(binary, kind, executors, tmp_path):
   assert set(names) == {
       *(('LSTM', e, None) for e in executors),
       *(('SNN', e, t) for e in executors for t in (1, 2)),
-      *((name, 'stacked', t) for t in (1, 2)
+      *((name, 'stacked', t)
+        for t in (1, 2)
         for name in ('SNN, shared', 'SNN, sigma-delta')),
       ('flax.linen', None, None), ('floor', None, 1), ('floor', None, 2)
   }
