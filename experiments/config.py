@@ -143,7 +143,7 @@ class Conversion:
   num_steps: int = 2
   neuron: str = 'lif'
   rate: float = 0.08
-  input_rate: float = 0.3
+  input_rate: float = 0.6
   granularity: str = 'unit'
   encoding: str = 'direct'
   encoder_steps: int = 0

@@ -23,7 +23,7 @@ _PIXELS = {
     'data': {'order': 'pixels', 'short_epochs': 4},
     'model': {'family': 'standard'},
     'ann': {**_LONG, 'epochs': 6, 'learning_rate': 2e-3},
-    'conversion': {'coupling': 'shared'},
+    'conversion': {'coupling': 'shared', 'rate': 0.08},
     'snn': {**_LONG, 'epochs': 3},
 }  # yapf: disable
 
@@ -42,7 +42,10 @@ VARIANTS: configs.Variants = {
 def get_config(variant: str = '') -> Experiment:
   """One of VARIANTS, or '' for the experiment itself."""
   experiment = Experiment(
-      Mnist(), config.ModelConfig(hidden=(128,), pooling=('last', 'mean')),
-      config.Training(epochs=14, batch_size=128), config.Conversion(),
+      Mnist(),
+      config.ModelConfig(hidden=(128,), pooling=('last', 'mean')),
+      # Rows of an image change more than samples of a signal.
+      config.Training(epochs=14, batch_size=128),
+      config.Conversion(rate=0.16),
       config.Tuning(epochs=6, batch_size=128, distillation=0.5))
   return configs.choose(experiment, VARIANTS, variant)
