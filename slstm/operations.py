@@ -12,7 +12,8 @@ By its values over all data, the operand of a product with M outputs (4H, K) is:
 
 An operand with one value per element is taken as it is, or as its change since
 the element before, added to a running sum of products: whichever accumulates,
-and of those the one with fewer operations. So the output of a sigma-delta
+and of those the one with fewer operations; if both are analog, the change only
+if it halves them, for running sums cost memory. So the output of a sigma-delta
 neuron counts as its spikes, and an LSTM whose h or x stands still is credited
 for that. Errors up to 2^-13 a_j are rounding. Few values prove nothing: with
 less than two non-zeros per active unit, an operand is analog. The operands are:
@@ -403,8 +404,11 @@ def _operand(place: _Place, found: Any) -> _Operand:
   cost = _accumulated(place.change, change)
   changes = _Operand(place.change.nonzero if cost is None else cost, values,
                      cost is not None, place.changed_rows, True)
-  rank = lambda a: (not a.accumulates, np.sum(a.cost, dtype=np.int64))
-  return min(operand, changes, key=rank)
+  total = lambda a: int(np.sum(a.cost, dtype=np.int64))
+  if operand.accumulates == changes.accumulates:
+    factor = 1 if changes.accumulates else 2
+    return changes if factor * total(changes) < total(operand) else operand
+  return operand if operand.accumulates else changes
 
 
 def _accumulated(seen: _Seen, multiples: Any) -> np.ndarray | None:

@@ -260,10 +260,10 @@ def test_binaries(binary, kind, executors, tmp_path):
   assert set(names) == {
       *(('LSTM', e, None) for e in executors),
       *(('SNN', e, t) for e in executors for t in (1, 2)),
-      *((name, 'stacked', t)
-        for t in (1, 2)
-        for name in ('SNN, shared', 'SNN, sigma-delta')),
-      ('flax.linen', None, None), ('floor', None, 1), ('floor', None, 2)
+      *(('SNN, shared', 'stacked', t) for t in (1, 2)),
+      *(('SNN, sigma-delta', e, 1) for e in executors),
+      ('SNN, sigma-delta', 'stacked', 2), ('flax.linen', None, None),
+      ('floor', None, 1), ('floor', None, 2)
   }
   assert len({row['rounds'] for row in metrics['rows']}) == 1
   assert {'commit', 'jax_version', 'device_kind',

@@ -883,7 +883,9 @@ def recount(model, x, encoded, pooled, result):
     change = Entering(change, accumulations(change), values)
     if (direct.k is None) != (change.k is None):
       return change if direct.k is None else direct
-    return change if change.cost.sum() < direct.cost.sum() else direct
+    enough = 1 if change.k is not None else 0.5  # analog: it has to halve it
+    less = change.cost.sum() < enough * direct.cost.sum()
+    return change if less else direct
 
   def product(place, reader, kind, entering, outputs):
     operation = 'mac' if entering.k is None else 'ac'
