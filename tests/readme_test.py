@@ -19,23 +19,26 @@ def cells(line):
   return [cell.strip() for cell in line.strip('|').split('|')]
 
 
-def test_the_ten_lines(capsys):
+def test_the_examples(capsys):
   """As they stand, but for fewer epochs and examples."""
-  code = re.findall('```python\n(.*?)```',
-                    README.read_text(encoding='utf-8'),
-                    flags=re.DOTALL)[0]
+  ten, five = (re.sub(r'epochs=\d+', 'epochs=1', code)
+               for code in re.findall('```python\n(.*?)```',
+                                      README.read_text(encoding='utf-8'),
+                                      flags=re.DOTALL))
   whole = '.load()'
-  assert code.count(whole) == 1 and code.count('epochs=') == 2
-  code = re.sub(r'epochs=\d+', 'epochs=1',
-                code).replace(whole, f'{whole}\n{FEW}')
+  assert ten.count(whole) == 1 and ten.count('epochs=') == 2
   names: dict = {}
-  exec(code, names)  # pylint: disable=exec-used
+  few = ten.replace(whole, f'{whole}\n{FEW}')
+  exec(few, names)  # pylint: disable=exec-used
   snn = names['state'].best
   assert snn.config.num_steps == 2
   assert snn.layers[0].neurons.present == ('o', 'c')
   assert snn.layers[0].neurons.o.v_th.shape == (128,)  # as the published rows
   assert names['lstm'].config.pooling == ('mean',)
   assert 'Evaluation(metric=' in capsys.readouterr().out
+  exec(five, names)  # pylint: disable=exec-used
+  assert names['state'].best.layers[0].neurons.h.theta.shape == (128,)
+  assert float(capsys.readouterr().out) > 0
 
 
 def test_the_results_are_written_from_what_is_beside_them(tmp_path):
@@ -48,18 +51,42 @@ def test_the_results_are_written_from_what_is_beside_them(tmp_path):
       encoding='utf-8'), ('run python -m experiments.report')
 
 
-def test_the_figures_are_those_of_the_results():
-  published = collections.defaultdict(dict)  # cells by row and model
+def published():
+  """Cells of results/README.md, by row and model."""
+  found = collections.defaultdict(dict)
   for line in RESULTS.read_text(encoding='utf-8').splitlines():
     if line.startswith('| '):
       row, model, *rest = cells(line)
-      published[row][model] = published[row].get(model, []) + rest
+      found[row][model] = found[row].get(model, []) + rest
+  return found
+
+
+def tables():
+  """Cells of the tables of results in the README, each by its lines."""
+  text = README.read_text(encoding='utf-8')
+  for table in re.findall(r'(?:^\| .*\n)+', text, flags=re.MULTILINE):
+    header, _, *lines = map(cells, table.splitlines())
+    if header[0].startswith('task, network'):
+      yield header, lines
+
+
+def test_the_figures_of_sigma_delta_neurons_are_those_of_the_results():
+  (header, lines), _ = tables()
+  assert len(lines) >= 2 and header[1:3] == ['standard LSTM', 'SNN, T = 1']
+  for line in lines:
+    row = re.search(r'\((\w+)\)', line[0])[1]
+    found = published()[row]
+    assert found['standard LSTM'][0] == line[1], line
+    figures = found['fine-tuned T=1, sigma-delta']
+    assert figures[0] == line[2] and {*line[2:]} <= {*figures}, line
+
+
+def test_the_figures_are_those_of_the_results():
   epochs = {(row.name, m.label): str(m.fields['snn.epochs'])
             for row in load.read_rows(RESULTS.parent)
             for run in row.runs.values()
             for m in run.models if m.kind == 'tuned'}  # yapf: disable
-  table = '| task, ' + README.read_text(encoding='utf-8').split('| task, ')[1]
-  header, _, *lines = map(cells, table.split('\n\n')[0].splitlines())
+  _, (header, lines) = tables()
   assert len(lines) >= 5 and header[1:4] == [
       'standard LSTM', 'SNN, T = 2', 'SNN, T = 1'
   ]
@@ -69,7 +96,7 @@ def test_the_figures_are_those_of_the_results():
     lstm, two, one, *energies = list(shown.values())[1:]
     found = [
         dict.fromkeys((epochs[row, model], epochs[row, other]))
-        for row, models in published.items()
+        for row, models in published().items()
         for model, figures in models.items()
         if model.startswith('fine-tuned T=2')
         for other, figures_of_other in models.items()
