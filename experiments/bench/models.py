@@ -56,8 +56,10 @@ def ours(shape: Shape, steps: Sequence[int], executors: Sequence[str],
     if coupling == 'sigma_delta':
       snns = [sigma_delta(lstm, shape, t) for t in steps]
     else:
-      snns = [s.replace(config=dataclasses.replace(s.config, coupling=coupling))
-              for s in converted]  # yapf: disable
+      configs = [dataclasses.replace(s.config, coupling=coupling)
+                 for s in converted]  # yapf: disable
+      snns = [dataclasses.replace(s, config=c)
+              for s, c in zip(converted, configs)]  # yapf: disable
     for snn in snns:
       rate = spike_rate(snn, shape)
       for name in executors:
