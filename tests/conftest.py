@@ -43,3 +43,10 @@ hypothesis.settings.register_profile('slstm',
                                      derandomize=True,
                                      max_examples=20)
 hypothesis.settings.load_profile('slstm')
+
+# Whole files go to workers in this order, so the longest come first.
+_LONG = ('mutations_test', 'experiments_test', 'bench_test', 'operations_test')
+
+
+def pytest_collection_modifyitems(items):
+  items.sort(key=lambda item: item.path.stem not in _LONG)
