@@ -14,7 +14,7 @@ All units of the network start with one theta; training moves each of them.
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -104,16 +104,25 @@ def trade_off(model: Model,
     for level in levels:
       snn = _with_neurons(model, place, num_steps, theta, level)
       outputs, rate = run(snn)
-      error = np.mean((outputs - expected)**2) / np.var(expected)
-      agreement = np.mean(outputs.argmax(-1) == expected.argmax(-1))
       points.append(
-          Point(float(theta), float(level), float(error), float(agreement),
+          Point(float(theta), float(level), *deviation(outputs, expected),
                 float(rate), False, snn))
-  points.sort(key=lambda p: (p.rate, p.error))
-  beats = lambda a, b: (a.rate, a.error) != (b.rate, b.error) and (
-      a.rate <= b.rate and a.error <= b.error)
-  return tuple(
-      p._replace(on_front=not any(beats(q, p) for q in points)) for p in points)
+  return rank(points, lambda point: (point.rate, point.error))
+
+
+def deviation(outputs: np.ndarray, source: np.ndarray) -> tuple[float, float]:
+  """Mean squared difference over the variance of the source, and agreement."""
+  error = np.mean((outputs - source)**2) / np.var(source)
+  agreement = np.mean(outputs.argmax(-1) == source.argmax(-1))
+  return float(error), float(agreement)
+
+
+def rank(found: Sequence[Any], cost: Callable) -> tuple[Any, ...]:
+  """Sorts by a pair of costs, and marks the front (whatever is marked)."""
+  beats = lambda a, b: a != b and a[0] <= b[0] and a[1] <= b[1]
+  ranked, costs = sorted(found, key=cost), [*map(cost, found)]
+  best = [not any(beats(a, cost(one)) for a in costs) for one in ranked]
+  return tuple(a._replace(on_front=on) for a, on in zip(ranked, best))
 
 
 def pick(points: Sequence[Point],

@@ -80,9 +80,11 @@ def select(
       sites=one.sites) for one in configs]  # yapf: disable
   if thetas:
     points = front.trade_off(model, x, thetas=thetas, levels=(0.5,))
-    found += [_candidate(point.model, x, source)._replace(
-        neuron=f'SigmaDelta, theta {point.theta:g}')
-              for point in points]  # yapf: disable
+    found += [
+        Candidate(('h',), f'SigmaDelta, theta {point.theta:g}', point.error,
+                  point.agreement, _spent(point.model, x), False)
+        for point in points
+    ]
   return rank(found)
 
 
@@ -97,12 +99,14 @@ def _candidate(snn: Model, x: Any, source: np.ndarray) -> Candidate:
   """Measures; whether it is on the front is still to be seen."""
   sites = snn.layers[0].neurons.present
   neuron = type(getattr(snn.layers[0].neurons, sites[0])).__name__
-  outputs = _outputs(snn, x)
-  error = np.mean((outputs - source)**2) / np.var(source)
-  agreement = np.mean(outputs.argmax(-1) == source.argmax(-1))
+  error, agreement = front.deviation(_outputs(snn, x), source)
+  return Candidate(sites, neuron, error, agreement, _spent(snn, x), False)
+
+
+def _spent(snn: Model, x: Any) -> dict[int, float]:
+  """pJ of each ledger."""
   ledger = energy.ledger(operations.count_operations(snn, x))
-  spent = {number: float(entry.total) for number, entry in ledger.items()}
-  return Candidate(sites, neuron, float(error), float(agreement), spent, False)
+  return {number: float(entry.total) for number, entry in ledger.items()}
 
 
 def _outputs(model: Model, x: Any) -> np.ndarray:
@@ -111,8 +115,4 @@ def _outputs(model: Model, x: Any) -> np.ndarray:
 
 def rank(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
   """Sorts by error, then energy, and marks the front (whatever is marked)."""
-  cost = lambda one: (one.error, one.energy[3])
-  beats = lambda a, b: a != b and a[0] <= b[0] and a[1] <= b[1]
-  ranked, costs = sorted(candidates, key=cost), [*map(cost, candidates)]
-  best = [not any(beats(a, cost(one)) for a in costs) for one in ranked]
-  return tuple(a._replace(on_front=on) for a, on in zip(ranked, best))
+  return front.rank(candidates, lambda one: (one.error, one.energy[3]))

@@ -217,8 +217,10 @@ FAULTS = [
           'energy_test.py::test_ledgers_by_hand'),
     Fault('a sigmoid adds nothing', 'energy', 'work.add + work.smooth',
           'work.add', 'energy_test.py::test_ledgers_by_hand'),
-    Fault('what costs more energy beats', 'select', 'and a[1] <= b[1]', '',
+    Fault('what costs more energy beats', 'front', 'and a[1] <= b[1]', '',
           'select_test.py::test_front_has_what_nothing_beats'),
+    Fault('candidates are ranked without memory', 'select', 'one.energy[3]',
+          'one.energy[2]', 'select_test.py::test_front_has_what_nothing_beats'),
     # --- tasks, train, parallel
     Fault(
         'the least likely class is right', 'tasks', 'jnp.argmax(outputs, -1)',
