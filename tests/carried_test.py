@@ -18,11 +18,10 @@ import pytest
 from slstm import model as model_lib
 from slstm import neurons
 from slstm import types
-from slstm.types import Config, Encoder, Model, Readout
 from tests import networks
 from tests import oracle
 
-D, H, K = networks.FEATURES, networks.HIDDEN, 2
+H = networks.HIDDEN
 SEED = 2
 N, B = 4, 2
 # Sites of the first layer, and whether there is one at the input.
@@ -100,15 +99,10 @@ def network(sites, at_input, num_steps=1, coupling='step'):
   }
   first = first._replace(neurons=first.neurons._replace(**added))
   neuron = Fading(jnp.asarray(0.5), jnp.asarray(0.5)) if at_input else None
-  return Model(
-      Encoder(jnp.full((D,), 0.5), jnp.full((D,), 0.5), neuron),
-      (first, second),
-      Readout(networks.grid(rng, (H, K), 2, 0.5), jnp.zeros((K,))),
-      Config(family='quantised',
-             slope=0.5,
-             num_steps=num_steps,
-             pooling=('last',),
-             coupling=coupling))
+  return networks.dyadic_model(rng, (first, second),
+                               neuron,
+                               num_steps=num_steps,
+                               coupling=coupling)
 
 
 def dyadic_x():

@@ -1,6 +1,6 @@
 """Small networks for the tests, with exactly representable or random leaves."""
 
-from typing import Sequence
+from typing import Any, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,8 @@ import numpy as np
 
 from slstm import neurons
 from slstm import types
-from slstm.types import CellState, Gates, Layer, Sites
+from slstm.types import (CellState, Config, Encoder, Gates, Layer, Model,
+                         Readout, Sites)
 
 FEATURES = 3
 HIDDEN = 4
@@ -61,6 +62,16 @@ def dyadic_layers(rng: np.random.Generator,
             neurons=Sites(**at_sites)))
     features = HIDDEN
   return tuple(layers)
+
+
+def dyadic_model(rng: np.random.Generator, layers: Sequence[Layer], neuron: Any,
+                 **config: Any) -> Model:
+  """A model of `dyadic_layers` with two outputs and a neuron at the input."""
+  half = jnp.full((FEATURES,), 0.5)
+  readout = Readout(grid(rng, (HIDDEN, 2), 2, 0.5), jnp.zeros((2,)))
+  return Model(
+      Encoder(half, half, neuron), tuple(layers), readout,
+      Config(family='quantised', slope=0.5, pooling=('last',), **config))
 
 
 def dyadic_input(rng: np.random.Generator, *axes: int) -> jax.Array:

@@ -171,15 +171,10 @@ def network(num_steps=1, at_input=True):
   first = first._replace(neurons=Sites(h=SigmaDelta(theta, theta * 0 + 0.75)))
   second = second._replace(neurons=Sites(h=sigma_delta(0.5)))
   neuron = sigma_delta(0.5) if at_input else None
-  return Model(
-      Encoder(jnp.full((D,), 0.5), jnp.full((D,), 0.5), neuron),
-      (first, second),
-      Readout(networks.grid(rng, (H, K), 2, 0.5), jnp.zeros((K,))),
-      Config(family='quantised',
-             slope=0.5,
-             num_steps=num_steps,
-             pooling=('last',),
-             coupling='shared' if num_steps > 1 else 'step'))
+  return networks.dyadic_model(rng, (first, second),
+                               neuron,
+                               num_steps=num_steps,
+                               coupling='shared' if num_steps > 1 else 'step')
 
 
 def dyadic_x():
