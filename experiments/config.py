@@ -235,14 +235,21 @@ def replace(node: Any, **changes: Any) -> Any:
   return dataclasses.replace(node, **changes)
 
 
+def source_name(experiment: Experiment) -> str:
+  """What a pipeline calls its source LSTM: standard, hard or quantised_Q2."""
+  model_ = experiment.model
+  levels = f'_Q{model_.levels}' if model_.family == 'quantised' else ''
+  return model_.family + levels
+
+
 def with_family(experiment: Experiment,
                 family: str,
                 levels: int = ModelConfig.levels) -> Experiment:
   """An experiment with a source LSTM of other activations."""
-  if family == experiment.model.family:
-    return experiment
   if family != 'quantised':
     levels = ModelConfig.levels  # The others do not read it.
+  if (family, levels) == (experiment.model.family, experiment.model.levels):
+    return experiment
   slope = ModelConfig.slope
   model_changes = {'family': family, 'slope': slope, 'levels': levels}
   changes: dict[str, Any] = {'model': model_changes}

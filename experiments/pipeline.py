@@ -3,10 +3,11 @@ r"""The whole chain: train, convert, fine-tune, evaluate, report.
 python -m experiments.pipeline --config=experiments/configs/har.py \
   --config.snn.epochs=3 --workdir=runs/har
 
-Runs a standard and a convertible LSTM of the same size, conversions without
-training at several T, and fine-tuned ones, also with sigma-delta neurons; ranks
-subsets of sites at the T of the config. A run that was killed goes on where it
-was; one that is finished only writes its report anew.
+Runs a standard, a convertible and a quantised LSTM of the same size,
+conversions without training at several T, and fine-tuned ones, also with
+sigma-delta neurons; ranks subsets of sites at the T of the config. A run that
+was killed goes on where it was; one that is finished only writes its report
+anew.
 """
 
 import pathlib
@@ -30,6 +31,10 @@ flags.DEFINE_list('tuned_steps', ['1', '2', '4'],
                   'T of the fine-tuned SNNs; part of the above.')
 flags.DEFINE_list('sigma_delta_steps', ['1'],
                   'T of sigma-delta neurons, converted and fine-tuned.')
+flags.DEFINE_list(
+    'quantised_levels', ['1'],
+    'Q of LSTMs whose activations have no more levels than T = Q spikes. Each '
+    'is trained as the standard LSTM is, and compared with SNNs of that T.')
 _REUSE = flags.DEFINE_list(
     'reuse', [], 'Work directories of other pipelines. A finished stage of one '
     'that reads the same config, data and seed is copied, not run again.')
@@ -53,22 +58,25 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
   for folder in reuse:
     if not folder.is_dir():
       raise FileNotFoundError(f'--reuse={folder}: no such folder.')
-  own = experiment.model.family
-  families = tuple(dict.fromkeys(('standard', own)))
+  own, family = config_lib.source_name(experiment), config_lib.with_family
+  variants = [
+      family(experiment, 'standard'), experiment,
+      *(family(experiment, 'quantised', levels)
+        for levels in main.numbers('quantised_levels'))
+  ]
+  lstms = {config_lib.source_name(variant): variant for variant in variants}
   models = {
-      name: workdir / name
-      for name in (*families, *(f'converted_{k}' for k in at),
-                   *(f'tuned_{k}' for k in tunings))
+      name: workdir / name for name in (*lstms, *(f'converted_{k}' for k in at),
+                                        *(f'tuned_{k}' for k in tunings))
   }
   runs.write_json(workdir / 'plan.json', {'models': list(models)})
 
   def evaluate(name: str) -> None:
     stages.evaluate(dataset, models[name], workdir / f'{name}_test', reuse)
 
-  for family in families:
-    variant = config_lib.with_family(experiment, family)
-    stages.train_ann(variant, dataset, models[family], reuse)
-    evaluate(family)
+  for name, variant in lstms.items():
+    stages.train_ann(variant, dataset, models[name], reuse)
+    evaluate(name)
   # Of gates that stay analog, smooth ones follow better.
   source = lambda k: models['standard' if k in names else own]
   for k, changed in at.items():

@@ -51,10 +51,17 @@ def commands(run: load.Run, workdir: str, seed: str = '') -> list[str]:
   that today's code cannot make gets a comment that says so.
   """
   usual = [m for m in run.models if m.name == m.usual_name]
-  lif = [m for m in usual if not m.is_sigma_delta]
-  base = dict(lif[-1].fields) if lif else {}  # tuned, of the greatest T
+  quantised = [m for m in usual if m.name.startswith('quantised_')]
+  base: load.Fields = {}  # at last that of a tuned LIF model, of the greatest T
+  for m in usual:
+    if m.is_sigma_delta:
+      base |= {k: v for k, v in m.fields.items()
+               if k not in (*_SIGMA_DELTA, *base)}  # yapf: disable
+    elif m not in quantised:
+      base |= m.fields
   own = base.get('model.family')
-  wanted = [m for m in usual if m.kind != 'ann' or m.name in ('standard', own)]
+  wanted = [m for m in usual if m.kind != 'ann' or m in quantised or
+            m.name in ('standard', own)]  # yapf: disable
   alike = [m for m in wanted if all(
       base.get(k, v) == v for k, v in m.fields.items()
       if k not in _CHANGED and
@@ -71,6 +78,8 @@ def commands(run: load.Run, workdir: str, seed: str = '') -> list[str]:
           for m in alike
           if (m.kind, m.is_sigma_delta) == group)
       flags.append(f'--{flag}_steps={steps}')
+    levels = ','.join(str(m.fields['model.levels']) for m in quantised)
+    flags.append(f'--quantised_levels={levels}')
     base.pop('conversion.num_steps', None)
     flags.append(f'--workdir={workdir}')
     found.append(_command('pipeline', base, lstms[0].made, seed, flags))

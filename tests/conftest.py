@@ -1,6 +1,7 @@
 """Settings shared by all tests; pytest reads them before any test module."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -14,11 +15,13 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 
 # Most of the time of the tests would be that of compiling programs which run
-# once. XLA's older code generator takes half as long for them, and what one
-# process has compiled the others read: workers, and binaries that tests start.
-_EMITTERS = '--xla_cpu_use_fusion_emitters=false'
-if _EMITTERS not in os.environ.get('XLA_FLAGS', ''):
-  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_EMITTERS}'
+# once. XLA's older code generator takes half as long for them, and again half
+# where it does not optimise. What one process has compiled the others read:
+# workers, and binaries that tests start.
+_QUICK = ('--xla_cpu_use_fusion_emitters=false'
+          ' --xla_backend_optimization_level=0')
+if _QUICK not in os.environ.get('XLA_FLAGS', ''):
+  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_QUICK}'
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
   _cache = tempfile.mkdtemp(prefix='slstm-tests-')
   atexit.register(shutil.rmtree, _cache, ignore_errors=True)
@@ -29,6 +32,10 @@ for _name, _value in (
     ('jax_persistent_cache_min_entry_size_bytes', -1)):  # yapf: disable
   os.environ[_name.upper()] = str(_value)
   jax.config.update(_name, _value)
+
+# Tracing makes many small objects, few of them in cycles.
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)
 
 # An implicit [H] -> [B, H] is a bug more often than an intention.
 jax.config.update('jax_numpy_rank_promotion', 'raise')

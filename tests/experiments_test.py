@@ -324,7 +324,7 @@ def test_a_pipeline_reuses_what_another_one_trained(small, tmp_path,
   monkeypatch.setattr(pipeline.latency, 'latency', lambda *_: None)
   monkeypatch.setattr(pipeline.report, 'write', ends.append)
   flag(monkeypatch, converted_steps=['2'], tuned_steps=['2'], reuse=[],
-       sigma_delta_steps=[])  # yapf: disable
+       sigma_delta_steps=[], quantised_levels=[])  # yapf: disable
   one, other, own = (tmp_path / name for name in ('one', 'other', 'own'))
   pipeline.run(experiment, dataset, one)
   monkeypatch.setattr(pipeline.stages, 'select', lambda *_: None)
@@ -469,6 +469,9 @@ def test_another_family_leaves_what_it_does_not_read():
   four = config_lib.with_family(experiment, 'quantised', 4)
   assert four.model.levels == 4
   assert config_lib.with_family(four, 'standard', 4).model == other
+  assert config_lib.with_family(four, 'quantised', 2).model.levels == 2
+  assert [config_lib.source_name(e) for e in (experiment, four)
+         ] == ['hard', 'quantised_Q4']
   pixels = configs.every()['mnist.py:pixels']
   assert config_lib.with_family(pixels, 'quantised', 4).data.short_epochs == 0
 

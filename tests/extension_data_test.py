@@ -56,7 +56,8 @@ def test_it_runs_the_pipeline(tmp_path):
       'length': 6,
       'gain': 4.0
   }
-  assert (folder / 'tuned_sd_T1_test' / 'metrics.json').is_file()
+  for made in 'tuned_sd_T1', 'quantised_Q1':
+    assert (folder / f'{made}_test' / 'metrics.json').is_file()
   tested = json.loads((folder / 'tuned_T2_test' / 'metrics.json').read_text())
   assert tested['test_accuracy'] > 0.65
   assert tested['sizes'] == {

@@ -255,6 +255,42 @@ def test_sigma_delta_neurons_in_a_report(run):
   assert '--tuned_steps=2 --sigma_delta_steps=1' in text
 
 
+def test_an_snn_is_compared_with_the_lstm_of_as_many_levels(run):
+  add_sigma_delta(run)
+  for levels, spent in (1, 4e3), (2, 3e3):
+    model = {'family': 'quantised', 'levels': levels, 'hidden': (6,)}
+    trees.add_model(run, f'quantised_Q{levels}', None, evaluation(
+        0.7, (spent,) * 4, 4e3, 0), 'train_ann', model=model)  # yapf: disable
+  found = cells(tables.energies(collect(run), 'int32'))
+  column = 'int32 1, times less than quantised'
+  assert found['converted T=1, sigma-delta'][column] == '4.00'  # 4,000 / 1,000
+  assert found['converted T=2'][column] == '1.50'  # 3,000 / 2,000
+  assert found['quantised Q2 LSTM'][column] == tables.NONE
+  made = provenance.commands(read(run), 'W')
+  assert len(made) == 1 and ' --quantised_levels=1,2 ' in made[0]
+
+
+def test_the_command_of_sigma_delta_neurons_alone_has_their_conversion(run):
+  for folder in run.glob('*_T*'):
+    shutil.rmtree(folder)
+  spiking = {'encoding': 'spiking', 'encoder_steps': 4, 'rate': 0.05,
+             'num_steps': 1}  # yapf: disable
+  changes = {'conversion': {**spiking, 'neuron': 'sigma_delta',
+                            'sites': ('h',)},
+             'snn': {'rate_target': 0.05, 'input_target': 0.6}}  # yapf: disable
+  for name, stage, source in (('converted_sd_T1', 'convert', 'standard'),
+                              ('tuned_sd_T1', 'train_snn', 'converted_sd_T1')):
+    trees.add_model(run, name, source, evaluation(0.8, (1,) * 4, 1, 1, 0.1),
+                    stage, **changes)  # yapf: disable
+  made = provenance.commands(read(run), 'W')
+  assert len(made) == 1
+  assert made[0].endswith('--converted_steps= --tuned_steps= '
+                          '--sigma_delta_steps=1 --quantised_levels= '
+                          '--workdir=W')
+  assert '/har.py:spiking ' in made[0] and '--config.conversion.rate=0.05' in (
+      made[0]) and '_target' not in made[0]  # yapf: disable
+
+
 def test_latency_table(run):
   frame = tables.latencies(read(run))
   found = {(row.pop('model'), row.pop('executor')): row
@@ -511,7 +547,7 @@ def test_stages_beside_what_a_pipeline_makes_get_a_command_each(run):
       'experiments.pipeline', 'experiments.train_snn', 'experiments.evaluate'
   ]
   assert made[0].endswith(
-      '--tuned_steps=2 --sigma_delta_steps= --workdir=W'), made[0]
+      '--tuned_steps=2 --sigma_delta_steps= --quantised_levels= --workdir=W')
   assert '--config.snn' not in made[0]
   assert '--config.snn.epochs=3' in made[1]
   assert made[1].endswith(

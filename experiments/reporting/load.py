@@ -194,6 +194,7 @@ def _model(name: str, stages: dict[str, Stage], test: Stage | None) -> Model:
               }  # yapf: disable
   steps = None if kind == 'ann' else fields['conversion.num_steps']
   usual = fields['model.family'] if kind == 'ann' else f'{kind}_T{steps}'
+  usual += f'_Q{fields["model.levels"]}' if usual == 'quantised' else ''
   if fields.get('conversion.neuron') == 'sigma_delta':
     usual = f'{kind}_sd_T{steps}'
   return Model(name, kind, fields, stages[name], test,
@@ -241,7 +242,7 @@ def _row(name: str, seeds: dict[int, Run]) -> Row:
       text = '+'.join(map(str, value)) if isinstance(value, list) else value
       words.append(f'{re.sub("[._]", " ", field)} {text}')
     variant = ', '.join(words)
-    called = (f'{m.usual_name} LSTM' if m.kind == 'ann' else
+    called = (f'{m.usual_name.replace("_", " ")} LSTM' if m.kind == 'ann' else
               f'{NAMES[m.kind]} T={m.num_steps}')  # yapf: disable
     called += ', sigma-delta' if m.is_sigma_delta else ''
     order = (list(NAMES).index(m.kind), m.is_sigma_delta, m.kind == 'ann' and

@@ -19,7 +19,8 @@ NONE = '-'  # there is no such figure, or its stage has not run
 # The form of figures by their first word; others are of the metric, with a
 # deviation.
 _FORMS = {'rate': '.3f', 'rows': '.3f', 'even': '.3f', 'mac': ',.0f',
-          'ac': ',.0f', 'energy': ',.1f', 'less': '.2f', 'cap': '.2f'
+          'ac': ',.0f', 'energy': ',.1f', 'less': '.2f', 'matched': '.2f',
+         'cap': '.2f'
          }  # yapf: disable
 # By how much the second rule is below the first, in an error.
 _GAINS = (('the shift', 'mse_held_out', 'if_floor',
@@ -106,10 +107,21 @@ def of_run(run: load.Run) -> pd.DataFrame:
     base = standard[name.replace('of_h', 'energy')]
     compared[name.replace('of_h', 'even')] = (rows * (base - total + of_h) /
                                               of_h).where(snn)
+  matched = spent.reindex([_matched(m, run.models) for m in run.models])
+  matched = matched.set_axis(found.index) / spent
+  matched.columns = matched.columns.str.replace('energy', 'matched')
+  compared = compared.join(matched)
   compared['vs standard'] = found['test'] - standard['test']
   compared[found.index == run.standard] = math.nan
   found['vs source'] = (found['test'] - origin).where(snn)
   return found.join(compared).assign(label=[m.label for m in run.models])
+
+
+def _matched(m: load.Model, models: Sequence[load.Model]) -> str | None:
+  """The LSTM whose activations have as many levels as T spikes of an SNN."""
+  alike = [at.name for at in models if m.kind != 'ann' and
+           at.usual_name == f'quantised_Q{m.num_steps}']  # yapf: disable
+  return next(iter(alike), None)
 
 
 def _measured(m: load.Model, metric: load.Metric) -> dict[str, Any]:
@@ -183,9 +195,12 @@ def energies(found: Figures, constants: str) -> pd.DataFrame | None:
   names = dict.fromkeys(f for f, _ in next(iter(found.over_seeds.values())))
   for name in names:
     if name.startswith(f'energy {constants} '):
-      short, less, even = (name.replace('energy', word).strip()
-                           for word in ('', 'less', 'even'))  # yapf: disable
+      short, less, even, matched = (
+          name.replace('energy', word).strip()
+          for word in ('', 'less', 'even', 'matched'))  # yapf: disable
       columns |= {f'{short}, nJ': name, f'{short}, times less': less}
+      if any(of.get((matched, 'count')) for of in found.over_seeds.values()):
+        columns[f'{short}, times less than quantised'] = matched
       columns |= {f'{short}, break-even rows': even} if even in names else {}
   return found.table({**columns, 'cap': 'cap'}) if columns else None
 
