@@ -24,9 +24,11 @@ import slstm
 from slstm import checkpoint
 from slstm import energy
 from slstm import fitting
+from slstm import integer
 
 Path = pathlib.Path
 Paths = Sequence[Path]
+_CALIBRATION = 512  # examples that decide the ranges of integers
 
 
 def train_ann(experiment: Experiment,
@@ -174,7 +176,8 @@ def evaluate(dataset: base.DataSet,
     arrays = traces.raster(model, x[first:first + 1])
     np.savez_compressed(workdir / 'raster.npz', allow_pickle=False, **arrays)
   metrics = _scores('test', model, dataset)
-  metrics |= {'test_examples': len(y), 'sizes': traces.sizes(model, x.shape[1])}
+  metrics |= {'test_examples': len(y), 'sizes': traces.sizes(model, x.shape[1]),
+              'int8': _in_integers(model, dataset)}  # yapf: disable
   runs.write_json(workdir / 'metrics.json', metrics | measure(model, x))
 
 
@@ -188,12 +191,27 @@ def measure(model: slstm.Model, x: np.ndarray) -> dict[str, Any]:
   return {'counts': energy.to_dict(counts), 'energy': ledgers}
 
 
+def _in_integers(model: slstm.Model, dataset: base.DataSet) -> dict[str, Any]:
+  """Test metric of a model whose weights are int8, or why it has none."""
+  x, y = dataset.test
+  try:
+    ints = slstm.quantise(model, _spread(dataset, _CALIBRATION))
+  except ValueError as error:  # such as of a neuron that is not ours
+    return {'reason': str(error)}
+  task, found = dataset.task, integer.outputs(ints, x)
+  metric = float(np.mean(task.metric(jnp.asarray(found), jnp.asarray(y))))
+  return {f'test_{task.metric_name}': metric}
+
+
 def calibration_inputs(experiment: Experiment,
                        dataset: base.DataSet) -> np.ndarray:
   """Training inputs for calibration, evenly spaced, [B, N, D]."""
+  return _spread(dataset, experiment.conversion.calibration)
+
+
+def _spread(dataset: base.DataSet, count: int) -> np.ndarray:
   x = dataset.train.x
-  count = min(experiment.conversion.calibration, len(x))
-  return x[np.linspace(0, len(x) - 1, count).astype(int)]
+  return x[np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)]
 
 
 def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,

@@ -23,6 +23,7 @@ from slstm.neurons import register
 from slstm.neurons import unconstrain
 from slstm.operations import count_operations
 from slstm.operations import Counts
+from slstm.quantise import quantise
 from slstm.scan import lean
 from slstm.scan import sequential
 from slstm.scan import stacked

@@ -26,6 +26,7 @@ from experiments.datasets.mnist import Mnist
 from experiments.datasets.npz import Npz
 import slstm
 from slstm import checkpoint
+from slstm import integer
 from tests import binaries
 
 SMALL = ('--config=experiments/configs/npz.py', '--config.model.hidden=6',
@@ -84,10 +85,14 @@ def test_every_binary_in_turn(mine, hard, tmp_path):
       metrics(tmp_path / name) for name in ('converted_T3', 'tuned_T3_test'))
   assert converted['metric'] == tested['metric'] == 'accuracy'
   assert 0 <= converted['validation_accuracy'] <= 1
-  data = base.load(Npz(path=mine[-1].split('=')[1])).test
+  whole = base.load(Npz(path=mine[-1].split('=')[1]))
+  data = whole.test
   predicted = slstm.predict(model, data.x).argmax(-1)
   assert tested['test_accuracy'] == pytest.approx(np.mean(predicted == data.y))
   assert tested['test_examples'] == len(data.y) == 12
+  ints = slstm.quantise(model, whole.train.x)
+  predicted = integer.outputs(ints, data.x).argmax(-1)
+  assert tested['int8'] == {'test_accuracy': np.mean(predicted == data.y)}
   found = config_of(tmp_path / 'tuned_T3_test')
   assert found['source'] == 'tuned_T3' and len(found['data_digest']) == 64
   assert found['experiment']['conversion']['num_steps'] == 3

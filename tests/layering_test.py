@@ -8,14 +8,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # A module of slstm may import those of an earlier line only.
 RANKS = (
     'types',
-    'activations neurons parallel',
+    'activations integer neurons parallel',
     'sigma_delta',
     'cells',
     'scan',
     'wavefront',
     'model',
     'checkpoint',
-    'calibrate importers operations tasks',
+    'calibrate importers operations quantise tasks',
     'fitting energy front',
     'convert train',
     'select',

@@ -176,23 +176,32 @@ def cells(frame):
 
 
 def test_accuracy_table(run):
+  path = run / 'tuned_T2_test' / 'metrics.json'
+  written = json.loads(path.read_text())
+  path.write_text(json.dumps({**written, 'int8': {'test_accuracy': 0.8925}}))
+  path = run / 'hard_test' / 'metrics.json'
+  written = json.loads(path.read_text())
+  path.write_text(json.dumps({**written, 'int8': {'reason': 'of an Odd'}}))
   found = cells(tables.accuracy(collect(run)))
   assert list(found) == [
       'standard LSTM', 'hard LSTM', 'converted T=2', 'fine-tuned T=2'
   ]
   assert list(found['hard LSTM']) == [
-      'model', 'test %', 'validation %', 'vs source', 'vs standard',
+      'model', 'test %', 'int8 %', 'validation %', 'vs source', 'vs standard',
       'spikes of h', 'rows of h', 'MAC', 'AC'
   ]
   # T = 2 of 0.25 and 0.5 spikes per step; runs of before have no rows.
   assert [list(row.values())[1:] for row in found.values()] == [
-      ['90.00', '91.00', '-', '-', '-', '-', '4,010', '1'],
-      ['87.50', '88.50', '-', '-2.50', '-', '-', '4,010', '1'],
+      ['90.00', '-', '91.00', '-', '-', '-', '-', '4,010', '1'],
+      ['87.50', '-', '88.50', '-', '-2.50', '-', '-', '4,010', '1'],
       [
-          '75.00', '76.00', '-12.50', '-15.00', '0.500', '-', '1,010',
+          '75.00', '-', '76.00', '-12.50', '-15.00', '0.500', '-', '1,010',
           '1,000,001'
       ],
-      ['90.00', '91.00', '+2.50', '+0.00', '1.000', '-', '1,010', '2,000,001'],
+      [
+          '90.00', '89.25', '91.00', '+2.50', '+0.00', '1.000', '-', '1,010',
+          '2,000,001'
+      ],
   ]
 
 

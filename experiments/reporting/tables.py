@@ -135,6 +135,8 @@ def _measured(m: load.Model, metric: load.Metric) -> dict[str, Any]:
   products = [layer[p] for layer in layers for p in ('input', 'recurrent')]
   products.append(m.test.get('counts', 'readout', 'product'))
   found['test'] = m.test.get(f'test_{metric.name}')
+  of_integers = m.test.get().get('int8', {})  # older ones have none
+  found['int8'] = of_integers.get(f'test_{metric.name}')
   found |= {kind: sum(p[kind] for p in products) for kind in ('mac', 'ac')}
   for i, at in enumerate(layers):  # older ones have rates per step, no rows
     rate = at['spike_rate']['h']
@@ -183,7 +185,8 @@ def accuracy(found: Figures) -> pd.DataFrame | None:
   """The metric, spike rates and the operations of the products."""
   unit = found.metric.unit or found.metric.name
   return found.table({
-      f'test {unit}': 'test', 'n': 'n', f'validation {unit}': 'validation',
+      f'test {unit}': 'test', 'n': 'n', f'int8 {unit}': 'int8',
+      f'validation {unit}': 'validation',
       'vs source': 'vs source', 'vs standard': 'vs standard',
       'spikes of h': 'rates', 'rows of h': 'all rows', 'MAC': 'mac',
       'AC': 'ac'})  # yapf: disable
