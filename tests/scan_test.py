@@ -240,12 +240,12 @@ def test_memory_of_a_gradient(name, most):
     'name, coupling',
     [*((name, 'step') for name in NAMES), ('stacked', 'shared')])
 def test_the_final_state_continues_the_sequence(name, coupling):
-  layers, x, state, config = network(MIXED, 7, 2, 3, coupling == 'step')
+  layers, x, state, config = network(MIXED, 8, 2, 3, coupling == 'step')
   if coupling == 'shared':
     config, state = share(config, state)
   whole = observed(name, layers, x, config, state)
-  first = observed(name, layers, x[:3], config, state)
-  second = observed(name, layers, x[3:], config, first.state)
+  first = observed(name, layers, x[:4], config, state)
+  second = observed(name, layers, x[4:], config, first.state)
   jax.tree.map(np.testing.assert_array_equal, whole.state, second.state)
   jax.tree.map(
       lambda all_n, head, tail: np.testing.assert_array_equal(
