@@ -11,7 +11,7 @@ from experiments.reporting import load
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
 RESULTS = ROOT / 'results' / 'README.md'
-FEW = ('data = data._replace(**{part: type(data.train)(x[:512], y[:512])'
+FEW = ('data = data._replace(**{part: type(data.train)(x[:128], y[:128])'
        ' for part, (x, y) in zip(data._fields, data[:3])})')
 
 
