@@ -12,6 +12,7 @@ import functools
 import pathlib
 from typing import Any, Callable, Mapping
 
+from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,8 @@ from experiments.datasets import base
 import slstm
 from slstm import model as model_lib
 
-_SECONDS = 8.0  # of rounds
+_SECONDS = flags.DEFINE_float('latency_seconds', 8.0,
+                              'Of rounds, after which no other begins.', 0.0)
 
 
 def latency(experiment: Experiment, dataset: base.DataSet,
@@ -65,7 +67,7 @@ def measure(models: Mapping[str, slstm.Model], x: np.ndarray) -> dict[str, Any]:
     for executor, function in model_lib.executors_for(model).items():
       if executor in model_lib.FORWARD:
         timed[name, executor] = functools.partial(_run, model, one, function)
-  times = bench.in_turns(timed, seconds=_SECONDS)
+  times = bench.in_turns(timed, seconds=_SECONDS.value)
   medians = {key: float(np.median(taken)) for key, taken in times.items()}
   lstms = [name for name, model in models.items() if not model.is_spiking]
   standard = [k for k in lstms if models[k].config.family == 'standard']

@@ -49,7 +49,8 @@ def test_it_runs_the_pipeline(tmp_path):
   path, folder = tmp_path / 'louder.py', tmp_path / 'run'
   path.write_text(CONFIG)
   binaries.must('pipeline', f'--config={path}', '--config.data.gain=4.0',
-                '--converted_steps=2', '--tuned_steps=2', f'--workdir={folder}')
+                '--converted_steps=2', '--tuned_steps=2', '--latency_seconds=0',
+                f'--workdir={folder}')
   config = json.loads((folder / 'tuned_T2' / 'config.json').read_text())
   assert config['experiment']['data'] == {
       'name': 'louder',

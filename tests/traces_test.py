@@ -2,6 +2,7 @@
 
 import json
 
+from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,7 +161,8 @@ def test_dependent_steps(source, executor, steps, expected):
 
 
 def test_latency_is_measured_once_for_all_models(source, tmp_path, monkeypatch):
-  monkeypatch.setattr(latency, '_SECONDS', 0.01)
+  flags.FLAGS.mark_as_parsed()
+  monkeypatch.setattr(flags.FLAGS['latency_seconds'], 'value', 0.01)
   model, calibration = source
   snn = slstm.convert(model, calibration,
                       slstm.ConversionConfig(coupling='shared')).model
