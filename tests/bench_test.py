@@ -270,8 +270,13 @@ def test_binaries(binary, kind, executors, tmp_path):
           'usable_cpus'} <= set(metrics['environment'])
   report = (workdir / 'report.md').read_text()
   assert 'T = 2 / T = 1' in report and (workdir / 'N3_D2_B2_H4_L1.png').exists()
-  status, printed = call(binary, *arguments)
+
+
+def test_a_benchmark_is_not_written_over(tmp_path):
+  (tmp_path / 'metrics.json').write_text('{}')
+  status, printed = call('executor', *SMALL, f'--workdir={tmp_path}')
   assert status == 1 and 'holds a benchmark' in printed
+  assert (tmp_path / 'metrics.json').read_text() == '{}'
 
 
 @pytest.mark.parametrize('flag, message', [
