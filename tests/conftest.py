@@ -56,8 +56,11 @@ hypothesis.settings.register_profile('slstm',
 hypothesis.settings.load_profile('slstm')
 
 # Whole files go to workers in this order, so the longest come first.
-_LONG = ('mutations_test', 'experiments_test', 'bench_test', 'operations_test')
+_LONG = ('experiments_test', 'mutations_test', 'bench_test', 'operations_test',
+         'scan_test', 'extension_data_test', 'train_test', 'readme_test',
+         'released_test', 'convert_test')
 
 
 def pytest_collection_modifyitems(items):
-  items.sort(key=lambda item: item.path.stem not in _LONG)
+  place = {name: index for index, name in enumerate(_LONG)}
+  items.sort(key=lambda item: place.get(item.path.stem, len(_LONG)))
