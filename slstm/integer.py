@@ -278,7 +278,10 @@ def sigma_delta(neuron: IntegerSigmaDelta, x: Ints, d: Ints,
 
 
 def bounds(model: IntegerModel) -> dict[str, float]:
-  """The largest magnitude that each sum of products can reach, by its name."""
+  """The largest magnitude that sums of products can reach, by their name.
+
+  Those of a drive are what is left of them in its 14 bits.
+  """
   found, config = {}, model.config
   most = _most_sent(model.encoder.neuron, model.encoder.limit + 1,
                     config.input_steps)
@@ -287,9 +290,12 @@ def bounds(model: IntegerModel) -> dict[str, float]:
     own = 128 if at_h is None else _most_sent(at_h, ONE, config.num_steps)
     if {'o', 'c'} <= set(layer.neurons.present):
       own = config.num_steps
-    for name, rows, each in ('w', layer.w, most), ('u', layer.u, own):
+    for name, rows, shifts, each in (('w', layer.w, layer.w_shift, most),
+                                     ('u', layer.u, layer.u_shift, own)):
       sums = np.abs(rows.astype(np.int64)).T @ np.broadcast_to(each, len(rows))
       found[f'sum of layers[{index}].{name}'] = float(sums.max())
+      drives = sums.reshape(4, -1).max(1) * 2.0**-np.array(shifts)
+      found[f'drive from layers[{index}].{name}'] = float(drives.max())
     most = own
   weights = np.abs(model.readout_w.astype(np.int64)).sum(0)
   largest = weights * 2.0**15 + np.abs(model.readout_b)

@@ -77,9 +77,9 @@ def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
     rows, sum_bits = own_rows, own_bits
   made = _readout(model, layers, encoder, rows, limit)
   for what, most in integer.bounds(made).items():
-    if most >= 2**31:
-      raise ValueError(f'quantise: the {what} can reach {most:.3g}, beyond 32 '
-                       'bits; expected fewer units or steps.')
+    if most >= 2**30:  # two of them and a bias are added
+      raise ValueError(f'quantise: the {what} can reach {most:.3g}, beyond 2^30'
+                       '; expected fewer units or steps.')
   return made
 
 
@@ -121,17 +121,19 @@ def _neuron(what: str,
   if type(neuron) is not LIF:
     raise ValueError(f'{what} is a {type(neuron).__name__}; expected a LIF or '
                      'SigmaDelta.')
-  v_th = _round(full(neuron.v_th), MEMBRANE)
-  leak = neuron.leak
+  v_th, v_0 = (_round(full(v), MEMBRANE) for v in (neuron.v_th, neuron.v_0))
   amplitude = _round(full(neuron.amplitude), FRACTION)
-  if np.abs(amplitude).max() >= 2 * integer.ONE or v_th.min() < 1:
+  if (np.abs(amplitude).max() >= 2 * integer.ONE or v_th.min() < 1 or
+      max(v_th.max(),
+          np.abs(v_0).max()) >= 2**15):
     raise ValueError(
-        f'{what}: amplitudes up to {np.abs(neuron.amplitude).max()}'
-        f', v_th from {np.min(neuron.v_th)}; expected |amplitude| '
-        f'< 2 and v_th >= 2^-{MEMBRANE}.')
-  return IntegerLIF(v_th, _round(full(neuron.v_0),
-                                 MEMBRANE), (v_th + 1) // 2 if signed else v_th,
-                    amplitude, None if leak is None else _round(full(leak), 15))
+        f'{what}: amplitudes up to {np.abs(neuron.amplitude).max():.3g}, v_th '
+        f'in {np.min(neuron.v_th):.3g} .. {np.max(neuron.v_th):.3g}, v_0 up to '
+        f'{np.abs(neuron.v_0).max():.3g}; expected |amplitude| < 2, v_th >= '
+        f'2^-{MEMBRANE} and both < 8.')
+  level = (v_th + 1) // 2 if signed else v_th
+  leak = None if neuron.leak is None else _round(full(neuron.leak), 15)
+  return IntegerLIF(v_th, v_0, level, amplitude, leak)
 
 
 def _encoder(model: Model,
@@ -155,13 +157,15 @@ def _encoder(model: Model,
       bits -= 1
   neuron = _neuron('quantise: encoder.neuron', encoder.neuron,
                    model.num_features, True, bits)
+  limit = 2**15 - 1
   if isinstance(neuron, IntegerSigmaDelta):
     amplitude = neuron.theta * 2.0**-bits
+    limit -= int(neuron.theta.max())  # its output passes the drive by less
   else:
     summed = config.coupling == 'shared' or config.encoder_steps
     amplitude = neuron.amplitude * 2.0**-FRACTION
     amplitude = amplitude / (config.input_steps if summed else 1)
-  return IntegerEncoder(mean, std, bits, 2**15 - 1, neuron), amplitude, 0
+  return IntegerEncoder(mean, std, bits, limit, neuron), amplitude, 0
 
 
 def _amplitude(layer: Any, neurons: dict[str, Any],

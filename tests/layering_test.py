@@ -15,7 +15,7 @@ RANKS = (
     'wavefront',
     'model',
     'checkpoint',
-    'calibrate importers operations quantise tasks',
+    'calibrate export_c importers operations quantise tasks',
     'fitting energy front',
     'convert train',
     'select',

@@ -1,0 +1,319 @@
+/* The network of model.h in integers, one element at a time.
+ *
+ * C99 with neither malloc, floating point nor a library. It computes what
+ * slstm.integer.run computes, bit by bit; the docstring of that module has the
+ * formats of all numbers. Written by slstm.export_c beside weights.h.
+ */
+#include "model.h"
+
+#include <stddef.h>
+
+#define FRACTION 14 /* bits of drives and outputs, so that ONE is 1 */
+#define ONE (1 << FRACTION)
+#define MEMBRANE 12
+#define FEATURE 10
+
+enum { ANALOG, SPIKES, RUNNING };        /* what an operand holds */
+enum { STANDARD, HARD, QUANTISED };      /* families of activations */
+enum { SITE_I, SITE_F, SITE_G, SITE_O, SITE_C, SITE_H, SITES };
+
+typedef struct { /* a neuron for each unit; leak may be NULL */
+  const int16_t *v_th, *v_0, *level;
+  const uint16_t *leak;
+  const int16_t *amplitude;
+} lif;
+
+typedef struct {
+  const int16_t *theta, *level;
+} sigma_delta;
+
+typedef struct { /* 129 points of the right half of an odd function */
+  const int16_t *values;
+  int spacing;
+} table;
+
+typedef struct {
+  int inputs, units, c_bits;
+  const int8_t *w, *u; /* [inputs][4 units], [units][4 units] */
+  const int32_t *b;
+  int w_shift[4], u_shift[4];
+  const lif *site[SITES];   /* NULL where a site is analog */
+  const sigma_delta *delta; /* at h, or NULL */
+  int sends;                /* ANALOG, SPIKES or RUNNING */
+  int steps;                /* updates of an element: T, or 1 if all are alike */
+  int c, x, w_sums, u_sums, sent; /* where its state lies */
+} layer;
+
+typedef struct {
+  int kind, slots, steps; /* rows of values: slots if there are several */
+  const int8_t *values;
+} operand;
+
+#include "weights.h"
+
+static int32_t clip(int32_t q, int32_t low, int32_t high) {
+  return q < low ? low : q > high ? high : q;
+}
+
+static int32_t saturate16(int32_t q) { return clip(q, -32768, 32767); }
+
+/* q 2^-bits, to nearest with ties upwards. */
+static int32_t shift(int32_t q, int bits) {
+  if (bits <= 0) return q * ((int32_t)1 << -bits);
+  return (q + ((int32_t)1 << (bits - 1))) >> bits;
+}
+
+/* q / count, to nearest with ties upwards. */
+static int64_t divide(int64_t q, int64_t count) {
+  int64_t twice = 2 * q + count, by = 2 * count;
+  return twice >= 0 ? twice / by : -((-twice + by - 1) / by);
+}
+
+static int is_signed(int site) {
+  return site == SITE_G || site == SITE_C || site == SITE_H;
+}
+
+static int32_t interpolate(const table *half, int32_t d) {
+  int bits = FRACTION - half->spacing;
+  int32_t at = d < 0 ? -d : d, last = (int32_t)128 << bits;
+  int32_t index, rest, value;
+  if (at > last) at = last;
+  index = at >> bits;
+  if (index > 127) index = 127;
+  rest = at - index * ((int32_t)1 << bits);
+  value = half->values[index] +
+          shift((half->values[index + 1] - half->values[index]) * rest, bits);
+  return d < 0 ? -value : value;
+}
+
+static int32_t squash(int site, int32_t d) {
+  if (site == SITE_H) return d;
+  if (FAMILY == STANDARD) {
+    int32_t middle = is_signed(site) ? 0 : ONE >> 1;
+    return middle + interpolate(&tables[is_signed(site)], d - middle);
+  }
+  d = clip(d, is_signed(site) ? -ONE : 0, ONE);
+  if (FAMILY == HARD) return d;
+  return level_outputs[LEVELS + shift(LEVELS * d, FRACTION)];
+}
+
+static int fire(int32_t v, int32_t level, int with_sign) {
+  return v >= level ? 1 : with_sign && v <= -level ? -1 : 0;
+}
+
+/* One step of an LIF neuron under a drive of MEMBRANE bits. */
+static int lif_step(const lif *n, int j, int16_t *v, int32_t d, int with_sign) {
+  int32_t u = n->leak ? shift((int32_t)n->leak[j] * *v, 15) : *v;
+  int s;
+  u = saturate16(u + saturate16(d));
+  s = fire(u, n->level[j], with_sign);
+  *v = (int16_t)(u - (s > 0 ? n->v_th[j] : 0) + (s < 0 ? n->v_th[j] : 0));
+  return s;
+}
+
+/* One step of a sigma-delta neuron whose output is x. */
+static int delta_step(const sigma_delta *n, int j, int16_t *x, int32_t d) {
+  int s = fire(d - *x, n->level[j], 1);
+  *x = (int16_t)(*x + (s > 0 ? n->theta[j] : 0) - (s < 0 ? n->theta[j] : 0));
+  return s;
+}
+
+/* Adds rows of weights to sums where spikes are 1, subtracts where -1. */
+static void add_rows(int32_t *sums, const int8_t *spikes, int count,
+                     const int8_t *rows, int width) {
+  for (int k = 0; k < count; ++k, rows += width) {
+    if (spikes[k] > 0) {
+      for (int m = 0; m < width; ++m) sums[m] += rows[m];
+    } else if (spikes[k] < 0) {
+      for (int m = 0; m < width; ++m) sums[m] -= rows[m];
+    }
+  }
+}
+
+static void multiply_rows(int32_t *sums, const int8_t *values, int count,
+                          const int8_t *rows, int width) {
+  for (int k = 0; k < count; ++k, rows += width) {
+    for (int m = 0; m < width; ++m) sums[m] += (int32_t)values[k] * rows[m];
+  }
+}
+
+/* The sums of the product with an operand, in one slot. */
+static void product(operand in, int slot, int count, const int8_t *rows,
+                    int width, int32_t *sums) {
+  const int8_t *values = in.values + (in.slots > 1 ? slot * count : 0);
+  if (in.kind != RUNNING) {
+    for (int m = 0; m < width; ++m) sums[m] = 0;
+  }
+  if (in.kind == ANALOG) {
+    multiply_rows(sums, values, count, rows, width);
+    return;
+  }
+  for (int t = 0; t < in.steps; ++t, values += count) {
+    add_rows(sums, values, count, rows, width);
+  }
+}
+
+/* What a layer has sent in the element before. */
+static operand sent_by(const layer *l, const model_state *s) {
+  operand out = {l->sends, 1, 1, s->s8 + l->sent};
+  if (SLOTS > 1) out.slots = SLOTS;
+  if (SLOTS == 1 && l->sends != ANALOG) out.steps = NUM_STEPS;
+  return out;
+}
+
+/* The output of a site of unit j; the spike goes to *spike if there is one. */
+static int32_t run_site(const layer *l, int site, int j, int32_t d, int16_t *v,
+                        int *spike) {
+  const lif *n = l->site[site];
+  if (!n) return squash(site, d);
+  *spike = lif_step(n, j, v + site * l->units + j,
+                    shift(d, FRACTION - MEMBRANE), is_signed(site));
+  return *spike * n->amplitude[j];
+}
+
+/* One element of a layer; pooled[j] is what is pooled of its output. */
+static void run_layer(const layer *l, operand in, model_state *s,
+                      int32_t *pooled) {
+  int units = l->units, width = 4 * units, shared = SLOTS == 1;
+  int counts = l->sends == SPIKES;
+  int32_t *w_sums = s->s32 + l->w_sums, *u_sums = s->s32 + l->u_sums;
+  int32_t *c_sums = s->s32 + C_SUMS, *h_sums = s->s32 + H_SUMS;
+  int16_t *c = s->s16 + l->c, *x = s->s16 + l->x, *v = s->s16 + V;
+  int8_t *sent = s->s8 + l->sent;
+  for (int site = 0; site < SITES; ++site) {
+    for (int j = 0; l->site[site] && j < units; ++j) {
+      v[site * units + j] = l->site[site]->v_0[j];
+    }
+  }
+  for (int j = 0; j < units; ++j) c_sums[j] = h_sums[j] = 0;
+  for (int t = 0; t < l->steps; ++t) {
+    int slot = shared ? 0 : t;
+    if (t == 0 || in.slots > 1) {
+      product(in, slot, l->inputs, l->w, width, w_sums);
+    }
+    if (t == 0 || !shared) {
+      product(sent_by(l, s), slot, units, l->u, width, u_sums);
+    }
+    for (int j = 0; j < units; ++j) {
+      int32_t out[4], new_c, phi, h;
+      int spikes[SITES] = {0};
+      for (int k = 0; k < 4; ++k) {
+        int m = k * units + j;
+        int32_t d = l->b[m] + shift(w_sums[m], l->w_shift[k]) +
+                    shift(u_sums[m], l->u_shift[k]);
+        out[k] = run_site(l, k, j, d, v, &spikes[k]);
+      }
+      new_c = shift(out[SITE_I] * out[SITE_G], FRACTION - l->c_bits);
+      new_c = saturate16(
+          shift(out[SITE_F] * c[slot * units + j] + new_c, FRACTION));
+      phi = run_site(l, SITE_C, j, shift(new_c, l->c_bits - FRACTION), v,
+                     &spikes[SITE_C]);
+      h = shift(out[SITE_O] * phi, FRACTION);
+      if (shared) {
+        c_sums[j] += new_c;
+      } else {
+        c[slot * units + j] = (int16_t)new_c;
+      }
+      if (l->delta) {
+        for (int k = 0; k < NUM_STEPS; ++k) {
+          sent[k * units + j] = (int8_t)delta_step(l->delta, j, x + j, h);
+        }
+        h = x[j];
+      } else if (counts) {
+        if (l->site[SITE_H]) {
+          run_site(l, SITE_H, j, h, v, &spikes[SITE_H]);
+        } else {
+          spikes[SITE_H] = spikes[SITE_O] * spikes[SITE_C];
+        }
+        h = spikes[SITE_H];
+        sent[t * units + j] = (int8_t)h;
+      } else if (!shared) {
+        sent[t * units + j] = (int8_t)clip(shift(h, FRACTION - 7), -128, 127);
+      }
+      h_sums[j] += h;
+    }
+  }
+  for (int j = 0; j < units; ++j) {
+    if (shared) c[j] = (int16_t)divide(c_sums[j], l->steps);
+    pooled[j] = h_sums[j];
+    if (shared && !l->delta && !counts) {
+      pooled[j] = (int32_t)divide(h_sums[j], l->steps);
+      sent[j] = (int8_t)clip(shift(pooled[j], FRACTION - 7), -128, 127);
+    }
+  }
+}
+
+static operand encode(const model_feature *x, model_state *s) {
+  int8_t *sent = s->s8 + INPUT;
+  operand out = {INPUT_KIND, 1, INPUT_STEPS, sent};
+  for (int j = 0; j < NUM_FEATURES; ++j) {
+    int16_t v = 0;
+    if (INPUT_KIND == ANALOG) {
+      sent[j] = (int8_t)x[j];
+      continue;
+    }
+    if (INPUT_KIND == SPIKES) v = input_lif->v_0[j];
+    for (int t = 0; t < INPUT_STEPS; ++t) {
+      sent[t * NUM_FEATURES + j] = (int8_t)(
+          INPUT_KIND == SPIKES ? lif_step(input_lif, j, &v, x[j], 1)
+                               : delta_step(input_delta, j, s->s16 + j, x[j]));
+    }
+  }
+  if (INPUT_SLOTS > 1) {
+    out.slots = INPUT_SLOTS;
+    out.steps = 1;
+  }
+  return out;
+}
+
+void model_reset(model_state *s) {
+  for (size_t k = 0; k < sizeof s->s32 / sizeof *s->s32; ++k) s->s32[k] = 0;
+  for (size_t k = 0; k < sizeof s->s16 / sizeof *s->s16; ++k) s->s16[k] = 0;
+  for (size_t k = 0; k < sizeof s->s8 / sizeof *s->s8; ++k) s->s8[k] = 0;
+  s->elements = 0;
+}
+
+void model_step(model_state *s, const model_feature x[NUM_FEATURES]) {
+  int32_t *h = s->s32 + OUTPUT;
+  operand in = encode(x, s);
+  for (int k = 0; k < NUM_LAYERS; ++k) {
+    run_layer(&layers[k], in, s, h);
+    in = sent_by(&layers[k], s);
+  }
+  for (int p = 0; p < NUM_POOLS; ++p) {
+    int32_t *pool = s->s32 + POOLED + p * READ_UNITS;
+    for (int j = 0; j < READ_UNITS; ++j) {
+      if (s->elements == 0 || pools[p] == 'l') {
+        pool[j] = h[j];
+      } else if (pools[p] == 'm') {
+        pool[j] += h[j];
+      } else if (h[j] > pool[j]) {
+        pool[j] = h[j];
+      }
+    }
+  }
+  ++s->elements;
+}
+
+int model_classify(const model_state *s, int32_t outputs[NUM_OUTPUTS]) {
+  int best = 0;
+  for (int k = 0; k < NUM_OUTPUTS; ++k) outputs[k] = readout_b[k];
+  for (int p = 0; p < NUM_POOLS; ++p) {
+    const int32_t *pool = s->s32 + POOLED + p * READ_UNITS;
+    int64_t terms = pools[p] == 'm' ? s->elements : 1;
+    for (int j = 0; j < READ_UNITS; ++j) {
+      int64_t value = pool[j];
+      int32_t feature;
+      if (READ_COUNTS) value *= (int64_t)1 << FEATURE;
+      feature = (int32_t)divide(value, terms * (READ_COUNTS ? 1 : SLOTS));
+      for (int k = 0; k < NUM_OUTPUTS; ++k) {
+        outputs[k] +=
+            feature * readout_w[(p * READ_UNITS + j) * NUM_OUTPUTS + k];
+      }
+    }
+  }
+  for (int k = 1; k < NUM_OUTPUTS; ++k) {
+    if (outputs[k] > outputs[best]) best = k;
+  }
+  return best;
+}
