@@ -85,8 +85,8 @@ A feature is the integer nearest to (x - mean) / std * {scale:g}, in {low} ..
 | `model_state` | {ram:,} |
 
 The state of the network survives from step to step, so a stream needs no
-window: call `model_reset` where a new sequence begins. All sums stay within 32
-bits, whatever the features are.
+window: call `model_reset` where a new sequence begins, after {most:,} elements
+at the latest. All sums stay within 32 bits, whatever the features are.
 '''
 
 
@@ -126,6 +126,7 @@ def files(model: IntegerModel) -> dict[str, str]:
   ram = 4 * sizes['s32'] + 4 + 2 * sizes['s16'] + sizes['s8']
   readme = README.format(features=len(encoder.mean), scale=2**encoder.bits,
                          low=-encoder.limit - 1, high=encoder.limit,
+                         most=integer.MOST_STEPS // model.config.num_steps,
                          flash=flash, weights=weights + model.readout_w.size,
                          ram=-(-ram // 4) * 4)  # yapf: disable
   return {'model.h': header, 'weights.h': text, 'README.md': readme,

@@ -42,6 +42,7 @@ FRACTION = 14  # bits of drives and outputs
 MEMBRANE = 12  # of membranes of LIF neurons
 FEATURE = 10  # of counts of spikes that the read-out sees
 ONE = 1 << FRACTION
+MOST_STEPS = 1 << 16  # N T, so that pooled sums stay within 32 bits
 _INT16 = 2**15 - 1
 Ints = np.ndarray
 # Adds rows that spikes select to sums in place; `add_rows` says how.
@@ -357,6 +358,9 @@ def run(model: IntegerModel, x: Ints, *, add: AddRows = add_rows) -> Result:
     raise ValueError(f'run: x is {x.dtype} in [{x.min()}, {x.max()}]; expected '
                      f'integers in [{-limit - 1}, {limit}] from `features`.')
   config, batch = model.config, len(x)
+  if x.shape[1] * config.num_steps > MOST_STEPS:
+    raise ValueError(f'run: x has {x.shape[1]} elements; expected at most '
+                     f'{MOST_STEPS // config.num_steps}, for 32-bit sums.')
   slots = config.slots
   states = []
   for layer in model.layers:

@@ -64,9 +64,13 @@ static int32_t shift(int32_t q, int bits) {
 }
 
 /* q / count, to nearest with ties upwards. */
-static int64_t divide(int64_t q, int64_t count) {
-  int64_t twice = 2 * q + count, by = 2 * count;
-  return twice >= 0 ? twice / by : -((-twice + by - 1) / by);
+static int32_t divide(int32_t q, int32_t count) {
+  int32_t whole = q / count, rest = q % count;
+  if (rest < 0) {
+    rest += count;
+    --whole;
+  }
+  return whole + (rest >= count - rest);
 }
 
 static int is_signed(int site) {
@@ -237,7 +241,7 @@ static void run_layer(const layer *l, operand in, model_state *s,
     if (shared) c[j] = (int16_t)divide(c_sums[j], l->steps);
     pooled[j] = h_sums[j];
     if (shared && !l->delta && !counts) {
-      pooled[j] = (int32_t)divide(h_sums[j], l->steps);
+      pooled[j] = divide(h_sums[j], l->steps);
       sent[j] = (int8_t)clip(shift(pooled[j], FRACTION - 7), -128, 127);
     }
   }
@@ -300,12 +304,10 @@ int model_classify(const model_state *s, int32_t outputs[NUM_OUTPUTS]) {
   for (int k = 0; k < NUM_OUTPUTS; ++k) outputs[k] = readout_b[k];
   for (int p = 0; p < NUM_POOLS; ++p) {
     const int32_t *pool = s->s32 + POOLED + p * READ_UNITS;
-    int64_t terms = pools[p] == 'm' ? s->elements : 1;
+    int32_t terms = pools[p] == 'm' ? s->elements : 1;
     for (int j = 0; j < READ_UNITS; ++j) {
-      int64_t value = pool[j];
-      int32_t feature;
-      if (READ_COUNTS) value *= (int64_t)1 << FEATURE;
-      feature = (int32_t)divide(value, terms * (READ_COUNTS ? 1 : SLOTS));
+      int32_t value = pool[j] * (READ_COUNTS ? 1 << FEATURE : 1);
+      int32_t feature = divide(value, terms * (READ_COUNTS ? 1 : SLOTS));
       for (int k = 0; k < NUM_OUTPUTS; ++k) {
         outputs[k] +=
             feature * readout_w[(p * READ_UNITS + j) * NUM_OUTPUTS + k];
