@@ -212,7 +212,8 @@ def _weights(model: IntegerModel) -> tuple[str, dict[str, int], int]:
         room.take('s32', 4 * layer.num_units) if kind == 'RUNNING' else made[at]
         for kind, at in ((sent_below, 'W'), (sends, 'U')))  # yapf: disable
     descriptors.append(
-        _layer(arrays, room, index, layer, config, sends, (w_sums, u_sums)))
+        _layer(arrays, room, index, layer, config, (sent_below, sends),
+               (w_sums, u_sums)))
     sent_below = sends
   at_input = _neuron(arrays, 'input_neuron', encoder.neuron)
   family, standard = config.family, config.family == 'standard'
@@ -231,6 +232,7 @@ def _weights(model: IntegerModel) -> tuple[str, dict[str, int], int]:
       *(f'#define {k} {v}' for k, v in made.items() if k not in 'WU'),
       f'#define FAMILY {family.upper()}',
       f'#define LEVELS {levels}',
+      f'#define DENSE_WORDS {max(units, features) // 2 + 2}',
       f'#define SLOTS {slots}',
       f'#define NUM_STEPS {steps}',
       f'#define NUM_LAYERS {len(layers)}',
@@ -273,13 +275,14 @@ def _sends(layer: integer.IntegerLayer) -> str:
 
 
 def _layer(arrays: _Arrays, room: _Room, index: int,
-           layer: integer.IntegerLayer, config: types.Config, sends: str,
-           sums: tuple[int, int]) -> str:
+           layer: integer.IntegerLayer, config: types.Config,
+           kinds: tuple[str, str], sums: tuple[int, int]) -> str:
   """Declares the arrays of a layer; returns its descriptor."""
   name, units = f'layer{index}', layer.num_units
   slots, steps = config.slots, config.num_steps
-  w = arrays.add(f'{name}_w', layer.w, 8)
-  u = arrays.add(f'{name}_u', layer.u, 8)
+  sends = kinds[1]
+  w, u = (arrays.add(f'{name}_{k}', _dense(q) if kind == 'ANALOG' else q, 8)
+          for k, q, kind in zip('wu', (layer.w, layer.u), kinds))  # yapf: disable
   b = arrays.add(f'{name}_b', layer.b, 32)
   sites = [_neuron(arrays, f'{name}_{k}', getattr(layer.neurons, k))
            if k != 'h' or sends != 'RUNNING' else 'NULL'
@@ -299,6 +302,13 @@ def _layer(arrays: _Arrays, room: _Room, index: int,
                           f'{{{", ".join(sites)}}}', delta, sends,
                           1 if alike else steps, *places)
   return f'  {{{", ".join(map(str, parts))}}},'
+
+
+def _dense(weights: np.ndarray) -> np.ndarray:
+  """Weights [F, M] in the order in which `multiply` of model.c takes them."""
+  whole = np.pad(weights, ((0, -len(weights) % 4), (0, 0)))
+  blocks = whole.T.reshape(weights.shape[1] // 4, 4, -1, 4)
+  return blocks.transpose(0, 2, 1, 3)
 
 
 def _comment(name: str, values: np.ndarray) -> list[str]:

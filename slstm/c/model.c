@@ -34,7 +34,8 @@ typedef struct { /* 129 points of the right half of an odd function */
 
 typedef struct {
   int inputs, units, c_bits;
-  const int8_t *w, *u; /* [inputs][4 units], [units][4 units] */
+  const int8_t *w, *u; /* [inputs][4 units], [units][4 units]; as `multiply`
+                          takes them if what they multiply is ANALOG */
   const int32_t *b;
   int w_shift[4], u_shift[4];
   const lif *site[SITES];   /* NULL where a site is analog */
@@ -122,38 +123,180 @@ static int delta_step(const sigma_delta *n, int j, int16_t *x, int32_t d) {
   return s;
 }
 
+/* --- Products ------------------------------------------------------------ */
+
+#if defined(__ARM_FEATURE_DSP)
+/* Four 8-bit numbers in a word, of which SXTAB16 adds those of bytes 0 and 2,
+ * or 1 and 3 if it is rotated, to two 16-bit sums. */
+static uint32_t word(const void *at) {
+  uint32_t q;
+  __builtin_memcpy(&q, at, sizeof q);
+  return q;
+}
+
+static uint32_t add_even(uint32_t sums, uint32_t q) {
+  __asm__("sxtab16 %0, %0, %1" : "+r"(sums) : "r"(q));
+  return sums;
+}
+
+static uint32_t add_odd(uint32_t sums, uint32_t q) {
+  __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(sums) : "r"(q));
+  return sums;
+}
+
+static uint32_t negate(uint32_t sums) {
+  __asm__("ssub16 %0, %1, %0" : "+r"(sums) : "r"(0));
+  return sums;
+}
+
+static int32_t dot2(uint32_t a, uint32_t b, int32_t sum) {
+  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+static uint32_t even(uint32_t q) {
+  uint32_t pair;
+  __asm__("sxtb16 %0, %1" : "=r"(pair) : "r"(q));
+  return pair;
+}
+
+static uint32_t odd(uint32_t q) {
+  uint32_t pair;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(q));
+  return pair;
+}
+
+static void unpack(int32_t *sums, uint32_t even_sums, uint32_t odd_sums) {
+  sums[0] += (int16_t)even_sums;
+  sums[1] += (int16_t)odd_sums;
+  sums[2] += (int32_t)even_sums >> 16;
+  sums[3] += (int32_t)odd_sums >> 16;
+}
+
+/* Adds `plus` rows to sums and subtracts `minus` of them. There are few enough
+ * rows for 16 bits. Sixteen columns at a time stay in registers. */
+static void add_chosen(int32_t *sums, const int8_t *const *plus, int num_plus,
+                       const int8_t *const *minus, int num_minus, int width) {
+  int m = 0;
+  for (; m + 16 <= width; m += 16, sums += 16) {
+    uint32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+    const int8_t *const *rows = minus, *const *end = minus + num_minus;
+    for (int pass = 0;; ++pass) {
+      while (rows != end) {
+        const int8_t *row = *rows++ + m;
+        uint32_t q0 = word(row), q1 = word(row + 4);
+        uint32_t q2 = word(row + 8), q3 = word(row + 12);
+        a0 = add_even(a0, q0), b0 = add_odd(b0, q0);
+        a1 = add_even(a1, q1), b1 = add_odd(b1, q1);
+        a2 = add_even(a2, q2), b2 = add_odd(b2, q2);
+        a3 = add_even(a3, q3), b3 = add_odd(b3, q3);
+      }
+      if (pass) break;
+      if (num_minus) {
+        a0 = negate(a0), a1 = negate(a1), a2 = negate(a2), a3 = negate(a3);
+        b0 = negate(b0), b1 = negate(b1), b2 = negate(b2), b3 = negate(b3);
+      }
+      rows = plus, end = plus + num_plus;
+    }
+    unpack(sums, a0, b0), unpack(sums + 4, a1, b1);
+    unpack(sums + 8, a2, b2), unpack(sums + 12, a3, b3);
+  }
+  for (; m < width; ++m, ++sums) {
+    for (int k = 0; k < num_plus; ++k) *sums += plus[k][m];
+    for (int k = 0; k < num_minus; ++k) *sums -= minus[k][m];
+  }
+}
+#else
+static void add_chosen(int32_t *sums, const int8_t *const *plus, int num_plus,
+                       const int8_t *const *minus, int num_minus, int width) {
+  for (int k = 0; k < num_plus; ++k) {
+    for (int m = 0; m < width; ++m) sums[m] += plus[k][m];
+  }
+  for (int k = 0; k < num_minus; ++k) {
+    for (int m = 0; m < width; ++m) sums[m] -= minus[k][m];
+  }
+}
+#endif
+
+#define CHOSEN 128 /* rows at a time: of 8 bits, so that 16 hold their sum */
+
 /* Adds rows of weights to sums where spikes are 1, subtracts where -1. */
 static void add_rows(int32_t *sums, const int8_t *spikes, int count,
                      const int8_t *rows, int width) {
+  const int8_t *plus[CHOSEN], *minus[CHOSEN];
+  int num_plus = 0, num_minus = 0;
   for (int k = 0; k < count; ++k, rows += width) {
     if (spikes[k] > 0) {
-      for (int m = 0; m < width; ++m) sums[m] += rows[m];
+      plus[num_plus++] = rows;
     } else if (spikes[k] < 0) {
-      for (int m = 0; m < width; ++m) sums[m] -= rows[m];
+      minus[num_minus++] = rows;
     }
+    if (num_plus == CHOSEN || num_minus == CHOSEN) {
+      add_chosen(sums, plus, num_plus, minus, num_minus, width);
+      num_plus = num_minus = 0;
+    }
+  }
+  if (num_plus || num_minus) {
+    add_chosen(sums, plus, num_plus, minus, num_minus, width);
   }
 }
 
-static void multiply_rows(int32_t *sums, const int8_t *values, int count,
-                          const int8_t *rows, int width) {
-  for (int k = 0; k < count; ++k, rows += width) {
-    for (int m = 0; m < width; ++m) sums[m] += (int32_t)values[k] * rows[m];
+/* sums = values x weights. Of four columns at a time, four weights of each
+ * follow each other, and count is filled up to a multiple of four by zeros. */
+static void multiply(int32_t *sums, const int8_t *values, int count,
+                     const int8_t *weights, int width) {
+#if defined(__ARM_FEATURE_DSP)
+  uint32_t pairs[DENSE_WORDS], *end = pairs; /* even and odd ones in turn */
+  for (int k = 0; k < count; k += 4, end += 2) {
+    uint32_t q = 0;
+    if (k + 4 <= count) {
+      q = word(values + k);
+    } else {
+      for (int j = k; j < count; ++j) {
+        q |= (uint32_t)(uint8_t)values[j] << 8 * (j - k);
+      }
+    }
+    end[0] = even(q);
+    end[1] = odd(q);
   }
+  for (int m = 0; m < width; m += 4) {
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (const uint32_t *p = pairs; p != end; p += 2, weights += 16) {
+      uint32_t x0 = p[0], x1 = p[1], q;
+      q = word(weights), s0 = dot2(odd(q), x1, dot2(even(q), x0, s0));
+      q = word(weights + 4), s1 = dot2(odd(q), x1, dot2(even(q), x0, s1));
+      q = word(weights + 8), s2 = dot2(odd(q), x1, dot2(even(q), x0, s2));
+      q = word(weights + 12), s3 = dot2(odd(q), x1, dot2(even(q), x0, s3));
+    }
+    sums[m] = s0, sums[m + 1] = s1, sums[m + 2] = s2, sums[m + 3] = s3;
+  }
+#else
+  for (int m = 0; m < width; m += 4, weights += 4 * ((count + 3) & ~3)) {
+    for (int column = 0; column < 4; ++column) {
+      int32_t sum = 0;
+      for (int k = 0; k < count; ++k) {
+        int place = (k >> 2) * 16 + column * 4 + (k & 3);
+        sum += (int32_t)values[k] * weights[place];
+      }
+      sums[m + column] = sum;
+    }
+  }
+#endif
 }
 
 /* The sums of the product with an operand, in one slot. */
-static void product(operand in, int slot, int count, const int8_t *rows,
+static void product(operand in, int slot, int count, const int8_t *weights,
                     int width, int32_t *sums) {
   const int8_t *values = in.values + (in.slots > 1 ? slot * count : 0);
+  if (in.kind == ANALOG) {
+    multiply(sums, values, count, weights, width);
+    return;
+  }
   if (in.kind != RUNNING) {
     for (int m = 0; m < width; ++m) sums[m] = 0;
   }
-  if (in.kind == ANALOG) {
-    multiply_rows(sums, values, count, rows, width);
-    return;
-  }
   for (int t = 0; t < in.steps; ++t, values += count) {
-    add_rows(sums, values, count, rows, width);
+    add_rows(sums, values, count, weights, width);
   }
 }
 
