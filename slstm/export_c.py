@@ -281,8 +281,9 @@ def _layer(arrays: _Arrays, room: _Room, index: int,
   name, units = f'layer{index}', layer.num_units
   slots, steps = config.slots, config.num_steps
   sends = kinds[1]
-  w, u = (arrays.add(f'{name}_{k}', _dense(q) if kind == 'ANALOG' else q, 8)
-          for k, q, kind in zip('wu', (layer.w, layer.u), kinds))  # yapf: disable
+  ready = [_dense(q) if kind == 'ANALOG' else q
+           for q, kind in zip((layer.w, layer.u), kinds)]  # yapf: disable
+  w, u = (arrays.add(f'{name}_{k}', q, 8) for k, q in zip('wu', ready))
   b = arrays.add(f'{name}_b', layer.b, 32)
   sites = [_neuron(arrays, f'{name}_{k}', getattr(layer.neurons, k))
            if k != 'h' or sends != 'RUNNING' else 'NULL'
