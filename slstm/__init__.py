@@ -9,6 +9,7 @@ from slstm.convert import ConversionConfig
 from slstm.convert import convert
 from slstm.energy import ledger
 from slstm.export_c import export_c
+from slstm.export_c import memory_of_c
 from slstm.fitting import report_dict
 from slstm.front import pick
 from slstm.front import trade_off

@@ -114,23 +114,29 @@ def export_c(model: IntegerModel, folder: str | pathlib.Path) -> None:
 
 def files(model: IntegerModel) -> dict[str, str]:
   """The text of each file, by its name."""
-  text, sizes, flash = _weights(model)
-  encoder = model.encoder
+  text, sizes, _ = _weights(model)
+  encoder, memory = model.encoder, memory_of_c(model)
   direct = encoder.neuron is None
-  weights = sum(layer.w.size + layer.u.size for layer in model.layers)
-  outputs = model.readout_w.shape[1]
-  header = HEADER.format(features=len(encoder.mean), outputs=outputs,
+  header = HEADER.format(features=len(encoder.mean),
+                         outputs=len(model.readout_b),
                          feature_bits=8 if direct else 16,
                          output_bits=model.output_bits, **sizes
                         )  # yapf: disable
-  ram = 4 * sizes['s32'] + 4 + 2 * sizes['s16'] + sizes['s8']
   readme = README.format(features=len(encoder.mean), scale=2**encoder.bits,
                          low=-encoder.limit - 1, high=encoder.limit,
                          most=integer.MOST_STEPS // model.config.num_steps,
-                         flash=flash, weights=weights + model.readout_w.size,
-                         ram=-(-ram // 4) * 4)  # yapf: disable
+                         **memory)  # yapf: disable
   return {'model.h': header, 'weights.h': text, 'README.md': readme,
           'model.c': SOURCE.read_text(encoding='utf-8')}  # yapf: disable
+
+
+def memory_of_c(model: IntegerModel) -> dict[str, int]:
+  """Bytes of constants (`flash`), of these int8 `weights`, of state (`ram`)."""
+  _, sizes, flash = _weights(model)
+  weights = sum(layer.w.size + layer.u.size for layer in model.layers)
+  ram = 4 * sizes['s32'] + 4 + 2 * sizes['s16'] + sizes['s8']
+  return {'flash': flash, 'weights': weights + model.readout_w.size,
+          'ram': -(-ram // 4) * 4}  # yapf: disable
 
 
 class _Arrays:

@@ -58,17 +58,17 @@ def remove(folder, *names):
 def test_cells_over_two_seeds(folder):
   found = [tuple(cells.values()) for cells in table(folder).values()]
   assert found == [
-      ('small', 'standard LSTM', '91.00 ± 1.41', '2', '92.00 ± 1.41', '-', '-',
-       '-', '-', '4,010', '1',
+      ('small', 'standard LSTM', '91.00 ± 1.41', '2', '-', '92.00 ± 1.41', '-',
+       '-', '-', '-', '4,010', '1',
        '8.0', '-', '10.0', '-', '20.0', '-', '30.0', '-', '-'),
-      ('small', 'hard LSTM', '90.00 ± 2.83', '2', '91.00 ± 2.83', '-',
+      ('small', 'hard LSTM', '90.00 ± 2.83', '2', '-', '91.00 ± 2.83', '-',
        '-1.00 ± 1.41', '-', '-', '4,010', '1',
        '8.0', '1.00', '9.0', '1.11', '20.0', '1.00', '30.0', '1.00', '-'),
-      ('small', 'converted T=2', '83.00 ± 4.24', '2', '84.00 ± 4.24',
+      ('small', 'converted T=2', '83.00 ± 4.24', '2', '-', '84.00 ± 4.24',
        '-7.00 ± 1.41', '-8.00 ± 2.83', '0.750', '-', '1,010', '2,001',
        '2.0', '4.00', '4.0', '2.50', '8.0', '2.50', '20.0', '1.50', '4.00'),
       # The ratio is the mean of 4 and 2, not that of the means.
-      ('small', 'fine-tuned T=2', '90.50 ± 0.71', '2', '91.50 ± 0.71',
+      ('small', 'fine-tuned T=2', '90.50 ± 0.71', '2', '-', '91.50 ± 0.71',
        '+0.50 ± 2.12', '-0.50 ± 0.71', '0.500', '-', '1,010', '2,001',
        '3.0', '3.00', '5.0', '2.00', '8.0', '2.50', '40.0', '0.75', '4.00'),
   ]  # yapf: disable
@@ -105,7 +105,7 @@ def test_what_all_seeds_lack_is_missing(folder):
            'tuned_T2_test')
   found = table(folder)
   converted = list(found['converted T=2'].values())[2:]
-  assert converted == ['-', '0', '84.00 ± 4.24 (n = 2)'
+  assert converted == ['-', '0', '-', '84.00 ± 4.24 (n = 2)'
                       ] + ['-'] * 15  # yapf: disable
   text = report.write_all(folder).read_text()
   assert 'nan' not in text and 'fine-tuned' not in text.replace(

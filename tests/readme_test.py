@@ -19,12 +19,14 @@ def cells(line):
   return [cell.strip() for cell in line.strip('|').split('|')]
 
 
-def test_the_examples(capsys):
+def test_the_examples(capsys, tmp_path, monkeypatch):
   """As they stand, but for fewer epochs and examples."""
-  ten, five = (re.sub(r'epochs=\d+', 'epochs=1', code)
-               for code in re.findall('```python\n(.*?)```',
-                                      README.read_text(encoding='utf-8'),
-                                      flags=re.DOTALL))
+  monkeypatch.chdir(tmp_path)
+  ten, five, integers = (re.sub(
+      r'epochs=\d+', 'epochs=1',
+      code) for code in re.findall('```python\n(.*?)```',
+                                   README.read_text(encoding='utf-8'),
+                                   flags=re.DOTALL))
   whole = '.load()'
   assert ten.count(whole) == 1 and ten.count('epochs=') == 2
   names: dict = {}
@@ -39,6 +41,8 @@ def test_the_examples(capsys):
   exec(five, names)  # pylint: disable=exec-used
   assert names['state'].best.layers[0].neurons.h.theta.shape == (128,)
   assert float(capsys.readouterr().out) > 0
+  exec(integers, names)  # pylint: disable=exec-used
+  assert (tmp_path / 'c' / 'model.c').is_file()
 
 
 def test_the_results_are_written_from_what_is_beside_them(tmp_path):

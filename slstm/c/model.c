@@ -50,16 +50,23 @@ typedef struct {
   const int8_t *values;
 } operand;
 
+/* What has to be copied to where constants decide most of it. */
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
 #include "weights.h"
 
-static int32_t clip(int32_t q, int32_t low, int32_t high) {
+INLINE int32_t clip(int32_t q, int32_t low, int32_t high) {
   return q < low ? low : q > high ? high : q;
 }
 
-static int32_t saturate16(int32_t q) { return clip(q, -32768, 32767); }
+INLINE int32_t saturate16(int32_t q) { return clip(q, -32768, 32767); }
 
 /* q 2^-bits, to nearest with ties upwards. */
-static int32_t shift(int32_t q, int bits) {
+INLINE int32_t shift(int32_t q, int bits) {
   if (bits <= 0) return q * ((int32_t)1 << -bits);
   return (q + ((int32_t)1 << (bits - 1))) >> bits;
 }
@@ -74,11 +81,11 @@ static int32_t divide(int32_t q, int32_t count) {
   return whole + (rest >= count - rest);
 }
 
-static int is_signed(int site) {
+INLINE int is_signed(int site) {
   return site == SITE_G || site == SITE_C || site == SITE_H;
 }
 
-static int32_t interpolate(const table *half, int32_t d) {
+INLINE int32_t interpolate(const table *half, int32_t d) {
   int bits = FRACTION - half->spacing;
   int32_t at = d < 0 ? -d : d, last = (int32_t)128 << bits;
   int32_t index, rest, value;
@@ -91,7 +98,7 @@ static int32_t interpolate(const table *half, int32_t d) {
   return d < 0 ? -value : value;
 }
 
-static int32_t squash(int site, int32_t d) {
+INLINE int32_t squash(int site, int32_t d) {
   if (site == SITE_H) return d;
   if (FAMILY == STANDARD) {
     int32_t middle = is_signed(site) ? 0 : ONE >> 1;
@@ -102,12 +109,12 @@ static int32_t squash(int site, int32_t d) {
   return level_outputs[LEVELS + shift(LEVELS * d, FRACTION)];
 }
 
-static int fire(int32_t v, int32_t level, int with_sign) {
+INLINE int fire(int32_t v, int32_t level, int with_sign) {
   return v >= level ? 1 : with_sign && v <= -level ? -1 : 0;
 }
 
 /* One step of an LIF neuron under a drive of MEMBRANE bits. */
-static int lif_step(const lif *n, int j, int16_t *v, int32_t d, int with_sign) {
+INLINE int lif_step(const lif *n, int j, int16_t *v, int32_t d, int with_sign) {
   int32_t u = n->leak ? shift((int32_t)n->leak[j] * *v, 15) : *v;
   int s;
   u = saturate16(u + saturate16(d));
@@ -117,7 +124,7 @@ static int lif_step(const lif *n, int j, int16_t *v, int32_t d, int with_sign) {
 }
 
 /* One step of a sigma-delta neuron whose output is x. */
-static int delta_step(const sigma_delta *n, int j, int16_t *x, int32_t d) {
+INLINE int delta_step(const sigma_delta *n, int j, int16_t *x, int32_t d) {
   int s = fire(d - *x, n->level[j], 1);
   *x = (int16_t)(*x + (s > 0 ? n->theta[j] : 0) - (s < 0 ? n->theta[j] : 0));
   return s;
@@ -309,7 +316,7 @@ static operand sent_by(const layer *l, const model_state *s) {
 }
 
 /* The output of a site of unit j; the spike goes to *spike if there is one. */
-static int32_t run_site(const layer *l, int site, int j, int32_t d, int16_t *v,
+INLINE int32_t run_site(const layer *l, int site, int j, int32_t d, int16_t *v,
                         int *spike) {
   const lif *n = l->site[site];
   if (!n) return squash(site, d);
@@ -327,6 +334,7 @@ static void run_layer(const layer *l, operand in, model_state *s,
   int32_t *c_sums = s->s32 + C_SUMS, *h_sums = s->s32 + H_SUMS;
   int16_t *c = s->s16 + l->c, *x = s->s16 + l->x, *v = s->s16 + V;
   int8_t *sent = s->s8 + l->sent;
+  const int *w_shift = l->w_shift, *u_shift = l->u_shift;
   for (int site = 0; site < SITES; ++site) {
     for (int j = 0; l->site[site] && j < units; ++j) {
       v[site * units + j] = l->site[site]->v_0[j];
@@ -344,12 +352,17 @@ static void run_layer(const layer *l, operand in, model_state *s,
     for (int j = 0; j < units; ++j) {
       int32_t out[4], new_c, phi, h;
       int spikes[SITES] = {0};
-      for (int k = 0; k < 4; ++k) {
-        int m = k * units + j;
-        int32_t d = l->b[m] + shift(w_sums[m], l->w_shift[k]) +
-                    shift(u_sums[m], l->u_shift[k]);
-        out[k] = run_site(l, k, j, d, v, &spikes[k]);
-      }
+#define RUN_GATE(k)                                              \
+  out[k] = run_site(l, k, j,                                     \
+                    l->b[k * units + j] +                        \
+                        shift(w_sums[k * units + j], w_shift[k]) + \
+                        shift(u_sums[k * units + j], u_shift[k]), \
+                    v, &spikes[k])
+      RUN_GATE(SITE_I);
+      RUN_GATE(SITE_F);
+      RUN_GATE(SITE_G);
+      RUN_GATE(SITE_O);
+#undef RUN_GATE
       new_c = shift(out[SITE_I] * out[SITE_G], FRACTION - l->c_bits);
       new_c = saturate16(
           shift(out[SITE_F] * c[slot * units + j] + new_c, FRACTION));
