@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments import bench_mcu
 from experiments.bench import emulator
-from experiments.bench import mcu
 import slstm
 from slstm import integer
 from tests import integer_test
@@ -56,10 +56,10 @@ def test_work_grows_with_spikes(tmp_path):
 def test_counts_of_a_benchmark():
   model, x = integer_test.dyadic(('d',), {}, None)
   x = x + np.random.default_rng(0).normal(0, 0.3, x.shape)
-  found = mcu.count(model, x, x[:2])
+  found = bench_mcu.count(model, x, x[:2])
   assert found['instructions'] == pytest.approx(sum(found['parts'].values()))
   assert found['most'] >= found['instructions'] > 100
   dense = -(-networks.FEATURES // 4) * 4 * 4 * networks.HIDDEN  # W, filled up
   assert dense <= found['weight_bytes'] < 2 * dense
   made = {'sequences': 2, 'commit': 'c0ffee', 'models': {'a': found}}
-  assert f' {round(found["instructions"]):,} |' in mcu.report(made)
+  assert f' {round(found["instructions"]):,} |' in bench_mcu.report(made)

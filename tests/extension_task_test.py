@@ -60,7 +60,7 @@ class Slope:
 
 EXPERIMENT = Experiment(Slope(),
                         ModelConfig(hidden=(16,), pooling=('last',)),
-                        Training(epochs=25,
+                        Training(epochs=10,
                                  batch_size=16,
                                  learning_rate=1e-2,
                                  dropout=0.0),

@@ -1,6 +1,6 @@
 r"""Counts the instructions of exported models on an emulated Cortex-M4.
 
-  python -m experiments.bench.mcu --config=experiments/configs/har.py \
+  python -m experiments.bench_mcu --config=experiments/configs/har.py \
     --source=runs/har --names=standard,tuned_T1,tuned_sd_T1 \
     --workdir=runs/har/mcu
 
