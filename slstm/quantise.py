@@ -111,10 +111,11 @@ def _neuron(what: str,
   if type(neuron) is SigmaDelta:  # another type may be another neuron
     theta = _round(full(neuron.theta), bits)
     level = 0.5 if neuron.level is None else full(neuron.level)
-    if theta.min() < 1:
+    if not 1 <= theta.min() <= theta.max() < 2**15:
       raise ValueError(
-          f'{what}: theta is {np.min(neuron.theta):.3g}, less than'
-          f' 2^-{bits}; expected one that 16 bits can tell from 0.')
+          f'{what}: theta is in {np.min(neuron.theta):.3g} .. '
+          f'{np.max(neuron.theta):.3g}; expected >= 2^-{bits} and < '
+          f'{2.0**(15 - bits):g}, for 16 bits.')
     # A level below theta / 2 would fire to and fro for ever.
     level = np.maximum(_round(level * theta, 0), (theta + 1) // 2)
     return IntegerSigmaDelta(theta, level)
@@ -208,9 +209,7 @@ def _scaled(w: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
 
 def _readout(model: Model, layers: list[IntegerLayer], encoder: IntegerEncoder,
              rows: np.ndarray, limit: int) -> IntegerModel:
-  config, at_h = model.config, layers[-1].neurons.h
-  counts = isinstance(at_h, IntegerLIF) or {'o', 'c'} <= set(
-      layers[-1].neurons.present)
+  config, counts = model.config, layers[-1].sends == integer.SPIKES
   if not counts:  # 14 bits of h itself, also of a running sum
     rows = np.ones_like(rows)
   elif config.coupling == 'step':

@@ -201,6 +201,8 @@ def test_what_cannot_be_quantised_is_named():
   with pytest.raises(ValueError, match='layers.0. at o: amplitudes up to 2.5'):
     slstm.quantise(slstm.Model(model.encoder, (layer,), model.readout,
                                model.config), x)  # yapf: disable
+  with pytest.raises(ValueError, match=r'at h: theta is in 0.5 .. 2.5'):
+    _neuron('layers[0] at h', sigma_delta([0.5, 2.5, 1.0, 1.0]), H, True)
   with pytest.raises(ValueError, match='is a Odd; expected a LIF'):
     odd = type('Odd', (neurons.LIF,), {})(*loud)
     _neuron('layers[0] at o', odd, H, False)
