@@ -61,9 +61,7 @@ def count(model: slstm.Model, calibration: np.ndarray,
       'spikes': list(expected.spikes),
       'weight_bytes': weights / elements,
       'bytes': sum(reading.read.values()) / elements,
-      **{
-          k: v for k, v in slstm.memory_of_c(ints).items()
-      },
+      **slstm.memory_of_c(ints),
       'stack': machine.stack,
   }
 

@@ -197,7 +197,7 @@ def _weights(model: IntegerModel) -> tuple[str, dict[str, int], int]:
   )
   features, units = len(encoder.mean), max(k.num_units for k in layers)
   delta = isinstance(encoder.neuron, IntegerSigmaDelta)
-  input_kind = _kind(encoder.neuron)
+  input_kind = integer.sent_by(encoder.neuron)
   apart = (isinstance(encoder.neuron, IntegerLIF) and slots > 1 and
            not config.encoder_steps)
   input_steps = 1 if encoder.neuron is None else config.input_steps
@@ -213,7 +213,7 @@ def _weights(model: IntegerModel) -> tuple[str, dict[str, int], int]:
   # Sums of a product that does not run on lie in room that all layers share.
   descriptors, sent_below = [], input_kind
   for index, layer in enumerate(layers):
-    sends = _sends(layer)
+    sends = layer.sends
     w_sums, u_sums = (
         room.take('s32', 4 * layer.num_units) if kind == 'RUNNING' else made[at]
         for kind, at in ((sent_below, 'W'), (sends, 'U')))  # yapf: disable
@@ -231,7 +231,7 @@ def _weights(model: IntegerModel) -> tuple[str, dict[str, int], int]:
   arrays.add('level_outputs', outputs, 16)
   arrays.add('readout_w', model.readout_w, 8)
   arrays.add('readout_b', model.readout_b, 32)
-  counts = _sends(layers[-1]) == 'SPIKES'
+  counts = layers[-1].sends == 'SPIKES'
   pools = ''.join('x' if name == 'max' else name[0] for name in config.pooling)
   lines = [
       '/* Written by slstm.export_c: one model. */',
@@ -265,19 +265,6 @@ def _weights(model: IntegerModel) -> tuple[str, dict[str, int], int]:
       '',
   ]
   return '\n'.join(lines), room.sizes, arrays.bytes
-
-
-def _kind(neuron: Any) -> str:
-  if neuron is None:
-    return 'ANALOG'
-  return 'RUNNING' if isinstance(neuron, IntegerSigmaDelta) else 'SPIKES'
-
-
-def _sends(layer: integer.IntegerLayer) -> str:
-  """What a layer sends."""
-  if layer.neurons.h is None and {'o', 'c'} <= set(layer.neurons.present):
-    return 'SPIKES'
-  return _kind(layer.neurons.h)
 
 
 def _layer(arrays: _Arrays, room: _Room, index: int,

@@ -30,6 +30,7 @@ Sigmoid and tanh are linear between 129 points of their right half, which reach
 to z >= 8 in steps of a power of two; the left half is their mirror image.
 """
 
+import functools
 import math
 from typing import Any, Callable, NamedTuple, Sequence
 
@@ -70,6 +71,16 @@ class IntegerSigmaDelta(NamedTuple):
   level: Ints  # at which it fires
 
 
+ANALOG, SPIKES, RUNNING = 'ANALOG', 'SPIKES', 'RUNNING'
+
+
+def sent_by(neuron: Any) -> str:
+  """What a neuron sends, or an analog value where there is none."""
+  if neuron is None:
+    return ANALOG
+  return RUNNING if isinstance(neuron, IntegerSigmaDelta) else SPIKES
+
+
 class IntegerEncoder(NamedTuple):
   """How features become integers, saturate(round((x - mean) / std 2^bits)).
 
@@ -107,6 +118,13 @@ class IntegerLayer(NamedTuple):
   def num_units(self) -> int:
     """H."""
     return len(self.u)
+
+  @property
+  def sends(self) -> str:
+    """What h is: ANALOG, SPIKES, or a RUNNING sum of them."""
+    if self.neurons.h is None and {'o', 'c'} <= set(self.neurons.present):
+      return SPIKES
+    return sent_by(self.neurons.h)
 
 
 class IntegerModel(NamedTuple):
@@ -159,6 +177,11 @@ def shift(q: Ints, bits: int) -> Ints:
   return (q + (1 << (bits - 1))) >> bits
 
 
+def divide(q: Ints, count: int) -> Ints:
+  """q / count, to nearest with ties upwards."""
+  return (2 * q + count) // (2 * count)
+
+
 def add_rows(sums: Ints, spikes: Ints, rows: Ints) -> None:
   """Adds rows of weights to sums [.., M] where spikes [.., F] are 1.
 
@@ -203,6 +226,7 @@ class Table(NamedTuple):
   spacing: int
 
 
+@functools.cache
 def table(site: str, slope: float) -> Table:
   """tanh d, or of a gate sigma(2a e) - 1/2 of e = d - 1/2."""
   signed = site in types.SIGNED_SITES
@@ -238,6 +262,7 @@ def squash(site: str, d: Ints, config: types.Config) -> Ints:
   return level_table(levels)[levels + shift(levels * d, FRACTION)]
 
 
+@functools.cache
 def level_table(levels: int) -> Ints:
   """Outputs k / Q of the quantised family for k = -Q..Q."""
   k = np.arange(-levels, levels + 1)
@@ -287,10 +312,9 @@ def bounds(model: IntegerModel) -> dict[str, float]:
   most = _most_sent(model.encoder.neuron, model.encoder.limit + 1,
                     config.input_steps)
   for index, layer in enumerate(model.layers):
-    at_h = layer.neurons.h
-    own = 128 if at_h is None else _most_sent(at_h, ONE, config.num_steps)
-    if {'o', 'c'} <= set(layer.neurons.present):
-      own = config.num_steps
+    own: Any = {ANALOG: 128, SPIKES: config.num_steps}.get(layer.sends)
+    if own is None:
+      own = _most_sent(layer.neurons.h, ONE, config.num_steps)
     for name, rows, shifts, each in (('w', layer.w, layer.w_shift, most),
                                      ('u', layer.u, layer.u_shift, own)):
       sums = np.abs(rows.astype(np.int64)).T @ np.broadcast_to(each, len(rows))
@@ -366,7 +390,7 @@ def run(model: IntegerModel, x: Ints, *, add: AddRows = add_rows) -> Result:
   for layer in model.layers:
     of_units = np.zeros((slots, batch, layer.num_units), np.int32)
     sums = np.zeros((1, batch, len(layer.b)), np.int32)
-    at_rest = Operand(None, (), runs_on='h' in layer.neurons.present)
+    at_rest = Operand(None, (), runs_on=layer.sends == RUNNING)
     states.append(_LayerState(at_rest, of_units, of_units[0], sums, sums))
   encoder_x = np.zeros((batch, x.shape[-1]), np.int32)
   pool, sent = _Pool(model, x.shape[1]), np.zeros(len(states))
@@ -436,15 +460,14 @@ def _element(layer: IntegerLayer, operand: Operand, state: _LayerState,
   new = shift(i * g, FRACTION - layer.c_bits)  # of 14 + c_bits
   c = saturate(shift(f * state.c + new, FRACTION))
   phi = site('c', shift(c, layer.c_bits - FRACTION))
-  delta = isinstance(layer.neurons.h, IntegerSigmaDelta)
   x, shared = state.x, config.coupling == 'shared'
   h = shift(o * phi, FRACTION)
   if shared:
     c = _mean(c)
-  if delta:
+  if layer.sends == RUNNING:
     x, sent = sigma_delta(layer.neurons.h, x, h[-1], num_steps)
     h, out = x[None], Operand(None, [k[None] for k in sent], runs_on=True)
-  elif layer.neurons.h is not None or {'o', 'c'} <= set(spikes):
+  elif layer.sends == SPIKES:
     if layer.neurons.h is not None:
       site('h', h)
     s = spikes['h'] if 'h' in spikes else spikes['o'] * spikes['c']
@@ -458,8 +481,7 @@ def _element(layer: IntegerLayer, operand: Operand, state: _LayerState,
 
 def _mean(q: Ints) -> Ints:
   """Over the first axis, which stays; to nearest with ties upwards."""
-  count = len(q)
-  return (2 * q.sum(0, keepdims=True) + count) // (2 * count)
+  return divide(q.sum(0, keepdims=True), len(q))
 
 
 class _Pool:
@@ -468,11 +490,8 @@ class _Pool:
   def __init__(self, model: IntegerModel, length: int):
     self._model, self._length = model, length
     self._pooled: dict[str, Ints] = {}
-    present = model.layers[-1].neurons.present
-    spikes = {'o', 'c'} <= set(present) or isinstance(
-        model.layers[-1].neurons.h, IntegerLIF)
-    self._spikes = spikes
-    self._slots = 1 if spikes else model.config.slots
+    self._spikes = model.layers[-1].sends == SPIKES
+    self._slots = 1 if self._spikes else model.config.slots
 
   def add(self, h: Ints) -> None:
     """Takes h [slots, B, H] of an element."""
@@ -491,7 +510,6 @@ class _Pool:
     for name, total in self._pooled.items():
       total = total.astype(np.int64) << (FEATURE if self._spikes else 0)
       terms = self._slots * (self._length if name == 'mean' else 1)
-      found.append((2 * total + terms) // (2 * terms))
-    exact = np.concatenate(found, -1).astype(
-        np.float64) @ self._model.readout_w.astype(np.float64)
-    return exact.astype(np.int32) + self._model.readout_b
+      found.append(divide(total, terms))
+    sums = np.concatenate(found, -1) @ self._model.readout_w.astype(np.int64)
+    return sums.astype(np.int32) + self._model.readout_b
