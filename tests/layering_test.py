@@ -14,7 +14,7 @@ RANKS = (
     'scan',
     'wavefront',
     'model',
-    'checkpoint',
+    'checkpoint weights_h',
     'calibrate export_c importers operations quantise tasks',
     'fitting energy front',
     'convert train',
