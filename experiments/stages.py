@@ -71,7 +71,7 @@ def convert(experiment: Experiment,
             workdir: Path,
             reuse: Paths = ()) -> None:
   """Converts a source LSTM; writes the SNN and the report of the fits."""
-  model, read, digest = _load(source, dataset)
+  model, read, digest = load(source, dataset)
   read |= runs.sections(experiment, 'conversion')
   if runs.begin(workdir, 'convert', read, digest, {'source': source}, reuse):
     return
@@ -124,7 +124,7 @@ def _sigma_delta(
 def select(experiment: Experiment, dataset: base.DataSet, source: Path,
            workdir: Path) -> None:
   """Ranks subsets of sites by what their conversion costs, untrained."""
-  model, read, digest = _load(source, dataset)
+  model, read, digest = load(source, dataset)
   read |= runs.sections(experiment, 'conversion')
   if runs.begin(workdir, 'select', read, digest, {'source': source}):
     return
@@ -145,7 +145,7 @@ def train_snn(experiment: Experiment,
 
   Distillation needs a teacher, the work directory of the source LSTM.
   """
-  model, read, digest = _load(source, dataset)
+  model, read, digest = load(source, dataset)
   read |= runs.sections(experiment, 'data', 'snn', 'seed')
   share = experiment.snn.distillation
   sources, taught_by = {'source': source}, None
@@ -154,7 +154,7 @@ def train_snn(experiment: Experiment,
       raise ValueError(f'config.snn.distillation is {share}; it needs '
                        '--teacher, the work directory of the source LSTM.')
     sources['teacher'] = teacher
-    taught_by, _, _ = _load(teacher, dataset)
+    taught_by, _, _ = load(teacher, dataset)
   if runs.begin(workdir, 'train_snn', read, digest, sources, reuse):
     return
   _train(model, experiment.snn.config(experiment.seed), dataset, workdir,
@@ -166,7 +166,7 @@ def evaluate(dataset: base.DataSet,
              workdir: Path,
              reuse: Paths = ()) -> None:
   """Measures a model on the test set: metric, operations, energy, spikes."""
-  model, read, digest = _load(source, dataset)
+  model, read, digest = load(source, dataset)
   if runs.begin(workdir, 'evaluate', read, digest, {'source': source}, reuse):
     return
   x, y = dataset.test
@@ -258,8 +258,8 @@ def _judged(task: slstm.Task) -> dict[str, Any]:
   return {'metric': task.metric_name, 'higher_is_better': task.higher_is_better}
 
 
-def _load(source: Path,
-          dataset: base.DataSet) -> tuple[slstm.Model, dict[str, Any], str]:
+def load(source: Path,
+         dataset: base.DataSet) -> tuple[slstm.Model, dict[str, Any], str]:
   """A model of these data, what its stage read of the config, their digest."""
   made, digest = runs.read_config(source), base.digest(dataset)
   if made['data_digest'] != digest:

@@ -27,6 +27,7 @@ HEADER = '''\
 
 #define NUM_FEATURES {features}
 #define NUM_OUTPUTS {outputs}
+#define NUM_LAYERS {layers}
 
 typedef int{feature_bits}_t model_feature;
 
@@ -47,6 +48,9 @@ void model_step(model_state *state, const model_feature x[NUM_FEATURES]);
 /* The class of the sequence so far, and its outputs; after one step at least.
  * An output is its integer times 2^-{output_bits}. */
 int model_classify(const model_state *state, int32_t outputs[NUM_OUTPUTS]);
+
+/* How many spikes a layer has sent in the last element; 0 if it sends none. */
+int model_spikes(const model_state *state, int layer);
 
 #endif
 '''
@@ -115,6 +119,7 @@ def files(model: IntegerModel) -> dict[str, str]:
   direct = encoder.neuron is None
   header = HEADER.format(features=len(encoder.mean),
                          outputs=len(model.readout_b),
+                         layers=len(model.layers),
                          feature_bits=8 if direct else 16,
                          output_bits=model.output_bits,
                          sum_bits=made.sum_bits, **made.sizes

@@ -150,10 +150,12 @@ class Result(NamedTuple):
 
   Attributes:
     outputs: int32 [B, K].
-    spikes: mean |s| of h by layer, per unit and element; nan where it is no
-      spikes.
+    counts: spikes of h in every element and layer, int32 [B, N, layers]; 0
+      where it is no spikes.
+    spikes: their mean by layer, per unit and element; nan where there are none.
   """
   outputs: Ints
+  counts: Ints
   spikes: tuple[float, ...]
 
 
@@ -403,24 +405,21 @@ def run(model: IntegerModel, x: Ints, *, add: AddRows = add_rows) -> Result:
     at_rest = Operand(None, (), runs_on=layer.sends == RUNNING)
     states.append(_LayerState(at_rest, of_units, of_units[0], sums, sums))
   encoder_x = np.zeros((batch, x.shape[-1]), np.int32)
-  pool, sent = _Pool(model, x.shape[1]), np.zeros(len(states))
-  for x_n in np.swapaxes(x, 0, 1).astype(np.int32):
+  pool = _Pool(model, x.shape[1])
+  counts = np.zeros((batch, x.shape[1], len(states)), np.int32)
+  for n, x_n in enumerate(np.swapaxes(x, 0, 1).astype(np.int32)):
     encoder_x, operand = _encode(model, encoder_x, x_n)
     for index, layer in enumerate(model.layers):
       states[index], value = _element(layer, operand, states[index], config,
                                       add)
       operand = states[index].h
-      sent[index] += _rate(operand, value)
+      for spikes in operand.spikes or ():
+        counts[:, n, index] += np.abs(spikes).sum(axis=(0, -1))
     pool.add(value)
-  rates = sent / x.shape[1]
-  return Result(pool.outputs(), tuple(rates.tolist()))
-
-
-def _rate(operand: Operand, value: Ints) -> float:
-  """Spikes per sequence and unit."""
-  if operand.spikes is None:
-    return np.nan
-  return sum(np.abs(s).sum() for s in operand.spikes) / value[0].size
+  rates = [np.nan if layer.sends == ANALOG else
+           float(counts[..., index].mean()) / layer.num_units
+           for index, layer in enumerate(model.layers)]  # yapf: disable
+  return Result(pool.outputs(), counts, tuple(rates))
 
 
 def _encode(model: IntegerModel, state: Ints, d: Ints) -> tuple[Ints, Operand]:

@@ -77,7 +77,7 @@ def header(model: IntegerModel) -> Header:
   pools = _readout(model, constants, room, arrays)
   bits = _sum_bits(model)
   constants |= {'SUM_BITS': bits, 'SLOTS': config.slots,
-                'NUM_STEPS': config.num_steps, 'NUM_LAYERS': len(layers),
+                'NUM_STEPS': config.num_steps,
                 'DENSE_WORDS': max(units, len(model.encoder.mean)) // 2 + 2
                }  # yapf: disable
   calls = ' '.join(f'run({k})' for k in range(len(layers)))

@@ -562,3 +562,13 @@ int model_classify(const model_state *s, int32_t outputs[NUM_OUTPUTS]) {
   }
   return best;
 }
+
+int model_spikes(const model_state *s, int layer) {
+  operand out = sent_by(&layers[layer], s);
+  int count = 0, filled = FILLED(layers[layer].units);
+  if (out.kind == ANALOG) return 0;
+  for (int k = 0; k < out.slots * out.steps * filled; ++k) {
+    count += out.values[k] != 0;
+  }
+  return count;
+}
