@@ -47,7 +47,8 @@ def count(model: slstm.Model, calibration: np.ndarray,
   if not np.array_equal(found, expected.outputs):
     raise ValueError('the emulated outputs are not those of integer.run.')
   reading.watch_reads()
-  reading.run(q[0])
+  for one in q:
+    reading.run(one)
   elements = q.shape[1]
   weights = sum(size for name, size in reading.read.items()
                 if name.endswith(('_w', '_u')))  # yapf: disable
@@ -59,8 +60,8 @@ def count(model: slstm.Model, calibration: np.ndarray,
       'most': max(total),
       'parts': parts,
       'spikes': list(expected.spikes),
-      'weight_bytes': weights / elements,
-      'bytes': sum(reading.read.values()) / elements,
+      'weight_bytes': weights / elements / len(q),
+      'bytes': sum(reading.read.values()) / elements / len(q),
       **slstm.memory_of_c(ints),
       'stack': machine.stack,
   }
@@ -108,7 +109,7 @@ def report(made: dict[str, Any]) -> str:
   return (
       f'# Instructions on a Cortex-M4\n\nPer element, means over '
       f'{made["sequences"]} test sequences; `most` is the sequence that '
-      'takes most, bytes are those of the first. Times less: than the first '
+      'takes most. Times less: than the first '
       f'model. Made at commit {made["commit"]}.\n\n'
       f'{tables.markdown(pd.DataFrame(rows))}\n')
 

@@ -31,7 +31,7 @@ def test_an_lstm_is_the_reference(family, tmp_path):
 
 def check(ints, x, folder):
   q = integer.features(ints, x)
-  machine = emulator.Machine(emulator.build(ints, folder), ints)
+  machine = emulator.Machine(emulator.build(ints, folder, '-O1'), ints)
   found = [machine.run(one) for one in q[:3]]
   np.testing.assert_array_equal(found, integer.run(ints, q).outputs[:3])
 
@@ -51,6 +51,15 @@ def test_work_grows_with_spikes(tmp_path):
     read.append(machine.read['layer0_w'])
     assert sum(machine.instructions.values()) > 100
   assert read == [0, 4 * networks.HIDDEN]  # one row of bytes
+
+
+def test_products_with_spikes_do_not_multiply(tmp_path):
+  model, x = integer_test.dyadic(('d', ''), {}, 'delta')
+  ints = slstm.quantise(model, x)
+  machine = emulator.Machine(emulator.build(ints, tmp_path), ints)
+  for name in 'add_rows', 'add_chosen':
+    assert machine.multiplications(name) == 0
+  assert machine.multiplications('multiply') > 16  # of the layer above
 
 
 def test_counts_of_a_benchmark():

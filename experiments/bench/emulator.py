@@ -11,7 +11,7 @@ import importlib
 import pathlib
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -112,8 +112,14 @@ class Machine:
     found: collections.Counter = collections.Counter()
     for (at, size), times in self._blocks.items():
       code = np.frombuffer(bytes(self._cpu.mem_read(at, size)), '<u2')
-      found[_within(self._functions, at)] += times * _count(code)
+      found[_within(self._functions, at)] += times * sum(1 for _ in _instructions(code))
     return found
+
+  def multiplications(self, name: str) -> int:
+    """How many instructions in the code of a function multiply or divide."""
+    at, size, _ = next(f for f in self._functions if f[2] == name)
+    code = np.frombuffer(bytes(self._cpu.mem_read(at, size)), '<u2')
+    return sum(map(_multiplies, _instructions(code)))
 
   @property
   def stack(self) -> int:
@@ -154,10 +160,14 @@ def _within(ranges: list[tuple[int, int, str]], at: int) -> str:
   return ''
 
 
-def _count(code: np.ndarray) -> int:
-  """Thumb instructions in halfwords: 32 bits if the first one says so."""
-  at = count = 0
+def _instructions(code: np.ndarray) -> Iterator[int]:
+  """The first halfword of each Thumb instruction; it says if there are two."""
+  at = 0
   while at < len(code):
+    yield int(code[at])
     at += 2 if code[at] >> 11 in (0b11101, 0b11110, 0b11111) else 1
-    count += 1
-  return count
+
+
+def _multiplies(first: int) -> bool:
+  """MULS; MUL, MLA, MLS, SMLAD, SMULL, SDIV and their like."""
+  return first >> 6 == 0b0100001101 or first >> 8 == 0xfb
