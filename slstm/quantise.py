@@ -25,12 +25,13 @@ from slstm.integer import IntegerLIF
 from slstm.integer import IntegerModel
 from slstm.integer import IntegerSigmaDelta
 from slstm.integer import MEMBRANE
+from slstm.integer_check import check_integers
+from slstm.integer_check import MOST_C_BITS
 from slstm.neurons import LIF
 from slstm.sigma_delta import SigmaDelta
 from slstm.types import Model, Sites
 
 _MOST_BITS = 20  # of weights, where all of them are tiny
-_C_BITS = 12  # so that f c + i g fits into 32 bits
 
 
 def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
@@ -73,13 +74,10 @@ def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
         IntegerLayer(w, u, _round(np.concatenate(b), FRACTION),
                      tuple(k + sum_bits - FRACTION for k in w_bits),
                      tuple(k + own_bits - FRACTION for k in u_bits),
-                     min(max(c_bits, 0), _C_BITS), Sites(**neurons)))
+                     min(max(c_bits, 0), MOST_C_BITS), Sites(**neurons)))
     rows, sum_bits = own_rows, own_bits
   made = _readout(model, layers, encoder, rows, limit)
-  for what, most in integer.bounds(made).items():
-    if most >= 2**30:  # two of them and a bias are added
-      raise ValueError(f'quantise: the {what} can reach {most:.3g}, beyond 2^30'
-                       '; expected fewer units or steps.')
+  check_integers(made, 'quantise')
   return made
 
 
