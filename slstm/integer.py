@@ -335,7 +335,8 @@ def bounds(model: IntegerModel) -> dict[str, float]:
     found[f'drive of {what}'] = float((total.max(1) * 2.0**-common).max())
     most = own
   weights = np.abs(model.readout_w.astype(np.int64)).sum(0)
-  largest = weights * 2.0**15 + np.abs(model.readout_b)
+  feature = max(2.0**15, config.num_steps << FEATURE)
+  largest = weights * feature + np.abs(model.readout_b)
   return {**found, 'sum of the read-out': float(largest.max())}
 
 

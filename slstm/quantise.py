@@ -25,12 +25,13 @@ from slstm.integer import IntegerLIF
 from slstm.integer import IntegerModel
 from slstm.integer import IntegerSigmaDelta
 from slstm.integer import MEMBRANE
+from slstm.integer_check import check_integers
+from slstm.integer_check import MOST_C_BITS
 from slstm.neurons import LIF
 from slstm.sigma_delta import SigmaDelta
 from slstm.types import Model, Sites
 
 _MOST_BITS = 20  # of weights, where all of them are tiny
-_C_BITS = 12  # so that f c + i g fits into 32 bits
 
 
 def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
@@ -71,13 +72,10 @@ def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
                      config, both_run)
     c_bits = math.floor(math.log2(2**15 / max(2 * largest, 1e-9)))
     layers.append(
-        IntegerLayer(*made, min(max(c_bits, 0), _C_BITS), Sites(**neurons)))
+        IntegerLayer(*made, min(max(c_bits, 0), MOST_C_BITS), Sites(**neurons)))
     rows, sum_bits, below = own_rows, own_bits, neurons.get('h')
   ints = _readout(model, layers, encoder, rows, limit)
-  for what, most in integer.bounds(ints).items():
-    if most >= 2**30:
-      raise ValueError(f'quantise: the {what} can reach {most:.3g}, beyond 2^30'
-                       '; expected fewer units or steps.')
+  check_integers(ints, 'quantise')
   return ints
 
 
