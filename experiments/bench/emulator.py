@@ -21,6 +21,7 @@ from slstm import integer
 _STATE, _X, _OUTPUTS = 0x20000000, 0x20100000, 0x20110000
 _STACK, _END = 0x20200000, 0x08000000
 _STACK_SIZE = 0x10000
+_PRODUCTS = 'multiply', 'add_rows'  # of model.c
 _FLAGS = ('-target', 'thumb-freestanding-eabihf', '-mcpu=cortex_m4', '-std=c99',
           '-nostdlib', '-ffreestanding', '-fno-sanitize=all',
           '-Wl,-e,model_step',
@@ -54,9 +55,10 @@ class Machine:
   """A Cortex-M4 with a program in its memory.
 
   Attributes:
-    instructions: executed so far, by function.
     read: bytes read so far, by the array that they lie in; '' is the rest, such
       as the state and the stack.
+    written: bytes written so far.
+    code: bytes of all functions.
   """
 
   def __init__(self, elf: pathlib.Path, model: integer.IntegerModel):
@@ -72,7 +74,17 @@ class Machine:
       self._map(start, size)
     self._blocks: collections.Counter = collections.Counter()
     self.read: collections.Counter = collections.Counter()
+    self.written = 0
+    self.code = sum(size for _, size, _ in self._functions)
+    # Where the product now was called from, and the weights that it reads.
+    self._caller = 0
+    self._weights: dict[int, str] = {}
+    self._products = {
+        at for at, _, name in self._functions if name in _PRODUCTS
+    }
     cpu.hook_add(uc.UC_HOOK_BLOCK, self._on_block)
+    cpu.hook_add(uc.UC_HOOK_MEM_READ, self._on_read)
+    cpu.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
     self._deepest = _STACK + _STACK_SIZE
 
   def _map(self, start: int, size: int) -> None:
@@ -96,23 +108,30 @@ class Machine:
     self._functions, self._arrays = named('STT_FUNC'), named('STT_OBJECT')
 
   def _on_block(self, cpu: Any, at: int, size: int, _: Any) -> None:
-    self._blocks[at, size] += 1
+    if at in self._products:
+      self._caller = cpu.reg_read(self._arm.UC_ARM_REG_LR)
+    self._blocks[at, size, self._caller] += 1
     self._deepest = min(self._deepest, cpu.reg_read(self._arm.UC_ARM_REG_SP))
 
-  def watch_reads(self) -> None:
-    """Counts reads, too, which takes longer; call it before the first run."""
-    self._cpu.hook_add(self._uc.UC_HOOK_MEM_READ, self._on_read)
-
   def _on_read(self, _: Any, __: Any, at: int, size: int, *___: Any) -> None:
-    self.read[_within(self._arrays, at)] += size
+    name = _within(self._arrays, at)
+    self.read[name] += size
+    if name.endswith(('_w', '_u')):
+      self._weights[self._caller] = name
+
+  def _on_write(self, _: Any, __: Any, ___: int, size: int, *____: Any) -> None:
+    self.written += size
 
   @property
   def instructions(self) -> collections.Counter:
-    """Executed so far, by function."""
+    """Executed so far, by function; of products by the weights they read."""
     found: collections.Counter = collections.Counter()
-    for (at, size), times in self._blocks.items():
+    for (at, size, caller), times in self._blocks.items():
       code = np.frombuffer(bytes(self._cpu.mem_read(at, size)), '<u2')
-      found[_within(self._functions, at)] += times * sum(1 for _ in _instructions(code))
+      name = _within(self._functions, at)
+      if name in (*_PRODUCTS, 'add_chosen'):
+        name = self._weights.get(caller, 'without weights')
+      found[name] += times * sum(1 for _ in _instructions(code))
     return found
 
   def multiplications(self, name: str) -> int:
@@ -130,6 +149,7 @@ class Machine:
     """Sets all counts back to 0."""
     self._blocks.clear()
     self.read.clear()
+    self.written = 0
 
   def _call(self, name: str, *arguments: int) -> None:
     address = next(at for at, _, known in self._functions if known == name)
