@@ -118,20 +118,25 @@ def report(made: dict[str, Any]) -> str:
   parts = [{'model': name,
             **{k: round(one['parts'].get(k, 0)) for k in names}}
            for name, one in models.items()]  # yapf: disable
-  return (
-      f'# Instructions on a Cortex-M4\n\nPer element, means over '
-      f'{made["sequences"]} test sequences; `most` is the sequence that takes '
-      'most. Times less: than the first model. Break-even: spikes of h per unit '
-      'and element at which it would take as many instructions as that, if each '
-      'cost what it costs here. Flash is code and constants, in bytes. uJ is '
-      f'derived: {_PJ} pJ for an instruction, the whole chip at 3.3 V and 79 uA '
-      'per MHz (STM32L412, data sheet DS12469), one instruction per cycle.\n\n'
-      f'Made at commit {made["commit"]}.\n\n'
-      f'{tables.markdown(pd.DataFrame(rows))}\n\n'
-      'Instructions by part: products by the weights that they read, the rest '
-      'by function. `model_step` is encoder, gates, cells, neurons and pooling; '
-      '`model_classify` is the read-out, once per sequence.\n\n'
-      f'{tables.markdown(pd.DataFrame(parts))}\n')
+  return (f'''# Instructions on a Cortex-M4
+
+Per element, means over {made["sequences"]} test sequences; `most` is the
+sequence that takes most. Times less: than the first model. Break-even: spikes of
+h per unit and element at which it would take as many instructions as that, if
+each cost what it costs here. Flash is code and constants, in bytes. uJ is
+derived: {_PJ} pJ for an instruction, the whole chip at 3.3 V and 79 uA per MHz
+(STM32L412, data sheet DS12469), one instruction per cycle.
+
+Made at commit {made["commit"]}.
+
+{tables.markdown(pd.DataFrame(rows))}
+
+Instructions by part: products by the weights that they read, the rest by
+function. `model_step` is encoder, gates, cells, neurons and pooling;
+`model_classify` is the read-out, once per sequence.
+
+{tables.markdown(pd.DataFrame(parts))}
+''')
 
 
 def break_even(one: dict[str, Any], dense: dict[str, Any]) -> float | None:

@@ -116,7 +116,7 @@ class Machine:
   def _on_read(self, _: Any, __: Any, at: int, size: int, *___: Any) -> None:
     name = _within(self._arrays, at)
     self.read[name] += size
-    if name.endswith(('_w', '_u')):
+    if name.startswith('layer') and name.endswith(('_w', '_u')):
       self._weights[self._caller] = name
 
   def _on_write(self, _: Any, __: Any, ___: int, size: int, *____: Any) -> None:
