@@ -66,23 +66,38 @@ def count(model: slstm.Model, calibration: np.ndarray,
   }
 
 
-def run(experiment: Experiment, dataset: base.DataSet,
-        workdir: pathlib.Path) -> None:
-  """Writes metrics.json and report.md into the work directory."""
+def define_flags() -> None:
+  """Defines the flags that `chosen` reads."""
+  flags.DEFINE_string('source', None, 'Work directory of a pipeline.')
+  flags.DEFINE_list('names', ['standard', 'tuned_T1', 'tuned_sd_T1'],
+                    'Folders of its models; the first is the baseline.')
+  flags.DEFINE_integer('sequences', 8, 'Test sequences to run.', 1)
+  flags.mark_flags_as_required(['source'])
+
+
+def chosen(
+    experiment: Experiment, dataset: base.DataSet
+) -> tuple[dict[str, slstm.Model], np.ndarray, np.ndarray]:
+  """Models by name, inputs for calibration, test sequences [B, N, D]."""
   given = flags.FLAGS
   known = latency.find_models(pathlib.Path(given.source))
   for name in given.names:
     if name not in known:
       raise ValueError(f'--names: no model {name!r} in {given.source}; there '
                        f'are {", ".join(known)}.')
-  calibration = stages.calibration_inputs(experiment, dataset)
+  models = {k: slstm.load_model(known[k] / 'model') for k in given.names}
   x = dataset.test.x
   x = x[np.linspace(0, len(x) - 1, given.sequences).astype(int)]
-  found = {}
-  for name in given.names:
-    model = slstm.load_model(known[name] / 'model')
-    found[name] = count(model, calibration, x)
-  made = {'commit': runs.commit(), 'sequences': given.sequences,
+  return models, stages.calibration_inputs(experiment, dataset), x
+
+
+def run(experiment: Experiment, dataset: base.DataSet,
+        workdir: pathlib.Path) -> None:
+  """Writes metrics.json and report.md into the work directory."""
+  models, calibration, x = chosen(experiment, dataset)
+  found = {name: count(model, calibration, x)
+           for name, model in models.items()}  # yapf: disable
+  made = {'commit': runs.commit(), 'sequences': len(x),
           'experiment': runs.as_dict(experiment), 'models': found
          }  # yapf: disable
   workdir.mkdir(parents=True, exist_ok=True)
@@ -114,9 +129,5 @@ def report(made: dict[str, Any]) -> str:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('source', None, 'Work directory of a pipeline.')
-  flags.DEFINE_list('names', ['standard', 'tuned_T1', 'tuned_sd_T1'],
-                    'Folders of its models; the first is the baseline.')
-  flags.DEFINE_integer('sequences', 8, 'Test sequences to run.', 1)
-  flags.mark_flags_as_required(['source'])
+  define_flags()
   main.main(run)
