@@ -64,6 +64,7 @@ def report(made: dict[str, Any]) -> str:
       **{f'times faster than {name}': f'{times:.2f}'
          for name, times in row['times'].items()},
       'difference': f'{row["difference"]:.1g}',
+      'spikes of h': ' / '.join(f'{k:.3f}' for k in row['spikes']) or '-',
   } for row in made['rows']]  # yapf: disable
   hidden = ' and '.join(map(str, made['hidden']))
   return '\n'.join([

@@ -123,6 +123,10 @@ def test_there_is_a_row_for_each_contender():
   expected = [*ours, *((name, 'standard') for name in ALL_PEERS)]
   assert [(k['name'], k['model']) for k in found['rows']] == expected
   assert not found['skipped']
+  spikes = [row['spikes'] for row in found['rows'] if row['name'] == 'C']
+  ints = slstm.quantise(models['spiking'], x)
+  result = integer.run(ints, integer.features(ints, x))
+  assert spikes[1] == result.spikes and min(result.spikes) > 0
   us = {(k['name'], k['model']): k['us'] for k in found['rows']}
   assert min(us.values()) > 0
   for row in found['rows']:

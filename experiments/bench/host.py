@@ -82,10 +82,12 @@ class Contender(NamedTuple):
     outputs: [B, K], of what `run` returns.
     tolerance: of their `difference` to those of the float model; infinite for
       C, of which every bit is compared with `integer.run`.
+    spikes: of h by layer, per unit and element; of C only.
   """
   run: Callable[[], Any]
   outputs: Callable[[Any], np.ndarray]
   tolerance: float
+  spikes: tuple[float, ...] = ()
 
 
 class Key(NamedTuple):
@@ -161,14 +163,15 @@ def of_c(model: slstm.Model, calibration: np.ndarray, x: np.ndarray,
   ints = slstm.quantise(model, calibration)
   library = Library(ints, command)
   q = integer.features(ints, x)
-  expected = integer.run(ints, q, add=integer.add_product).outputs
+  expected = integer.run(ints, q, add=integer.add_product)
   placed = library.place(q)
-  if not np.array_equal(library.run(placed), expected):
+  if not np.array_equal(library.run(placed), expected.outputs):
     raise ValueError('the outputs of the exported C are not those of '
                      'integer.run.')
   scale = 2.0**-ints.output_bits
   return Contender(functools.partial(library.run, placed),
-                   lambda outputs: scale * outputs, math.inf)  # yapf: disable
+                   lambda outputs: scale * outputs, math.inf,
+                   expected.spikes)  # yapf: disable
 
 
 # --- Libraries that are called from Python ------------------------------------
@@ -412,8 +415,8 @@ def measure_all(models: Mapping[str, slstm.Model],
 
   Returns:
     A row per contender: median and quartiles in us per element, `difference`,
-    and as `times` how many times faster than each of `BASELINES` it is; what
-    is skipped, and why; the number of rounds.
+    `spikes`, and as `times` how many times faster than each of `BASELINES` it
+    is; what is skipped, and why; the number of rounds.
 
   Raises:
     ValueError: if a contender does not give the outputs of its model.
@@ -441,6 +444,7 @@ def measure_all(models: Mapping[str, slstm.Model],
       'times': {name: float(base / us[key][1])
                 for name, base in baselines.items()},
       'difference': differences[key],
+      'spikes': found[key].spikes,
   } for key in found]  # yapf: disable
   return {
       'rows': rows,
