@@ -65,24 +65,40 @@ def count(ints: slstm.integer.IntegerModel, q: np.ndarray) -> dict[str, Any]:
   }
 
 
-def run(experiment: Experiment, dataset: base.DataSet,
-        workdir: pathlib.Path) -> None:
-  """Writes metrics.json and report.md into the work directory."""
+def define_flags() -> None:
+  """Defines the flags that `chosen` reads."""
+  flags.DEFINE_string('source', None, 'Work directory of a pipeline.')
+  flags.DEFINE_list('names', ['standard', 'tuned_T1', 'tuned_sd_T1'],
+                    'Folders of its models; the first is the baseline.')
+  flags.DEFINE_integer('sequences', 8, 'Test sequences to run.', 1)
+  flags.mark_flags_as_required(['source'])
+
+
+def chosen(
+    experiment: Experiment, dataset: base.DataSet
+) -> tuple[dict[str, slstm.Model], np.ndarray, np.ndarray]:
+  """Models by name, inputs for calibration, test sequences [B, N, D]."""
   given = flags.FLAGS
   known = latency.find_models(pathlib.Path(given.source))
   for name in given.names:
     if name not in known:
       raise ValueError(f'--names: no model {name!r} in {given.source}; there '
                        f'are {", ".join(known)}.')
-  calibration = stages.calibration_inputs(experiment, dataset)
+  models = {k: slstm.load_model(known[k] / 'model') for k in given.names}
   x = dataset.test.x
   x = x[np.linspace(0, len(x) - 1, given.sequences).astype(int)]
+  return models, stages.calibration_inputs(experiment, dataset), x
+
+
+def run(experiment: Experiment, dataset: base.DataSet,
+        workdir: pathlib.Path) -> None:
+  """Writes metrics.json and report.md into the work directory."""
+  models, calibration, x = chosen(experiment, dataset)
   found = {}
-  for name in given.names:
-    model = slstm.load_model(known[name] / 'model')
+  for name, model in models.items():
     ints = slstm.quantise(model, calibration)
     found[name] = count(ints, integer.features(ints, x))
-  made = {'commit': runs.commit(), 'sequences': given.sequences,
+  made = {'commit': runs.commit(), 'sequences': len(x),
           'experiment': runs.as_dict(experiment), 'models': found
          }  # yapf: disable
   workdir.mkdir(parents=True, exist_ok=True)
@@ -114,16 +130,16 @@ def report(made: dict[str, Any]) -> str:
         'stack': one['stack'],
         'uJ': 1e-6 * _PJ * one['instructions'],
     })
-  names = sorted(set().union(*(one['parts'] for one in models.values())))
+  names = sorted(set().union(*[one['parts'] for one in models.values()]))
   parts = [{'model': name,
             **{k: round(one['parts'].get(k, 0)) for k in names}}
            for name, one in models.items()]  # yapf: disable
   return (f'''# Instructions on a Cortex-M4
 
 Per element, means over {made["sequences"]} test sequences; `most` is the
-sequence that takes most. Times less: than the first model. Break-even: spikes of
-h per unit and element at which it would take as many instructions as that, if
-each cost what it costs here. Flash is code and constants, in bytes. uJ is
+sequence that takes most. Times less: than the first model. Break-even: spikes
+of h per unit and element at which it would take as many instructions as that,
+if each cost what it costs here. Flash is code and constants, in bytes. uJ is
 derived: {_PJ} pJ for an instruction, the whole chip at 3.3 V and 79 uA per MHz
 (STM32L412, data sheet DS12469), one instruction per cycle.
 
@@ -156,9 +172,5 @@ def break_even(one: dict[str, Any], dense: dict[str, Any]) -> float | None:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('source', None, 'Work directory of a pipeline.')
-  flags.DEFINE_list('names', ['standard', 'tuned_T1', 'tuned_sd_T1'],
-                    'Folders of its models; the first is the baseline.')
-  flags.DEFINE_integer('sequences', 8, 'Test sequences to run.', 1)
-  flags.mark_flags_as_required(['source'])
+  define_flags()
   main.main(run)

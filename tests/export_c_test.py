@@ -107,7 +107,8 @@ def networks_in_integers(draw):
   rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
   ints = lambda low, high, shape: rng.integers(low, high, shape, np.int32)
   features, outputs = draw(st.integers(1, 9)), draw(st.integers(2, 5))
-  widths = draw(st.lists(st.integers(1, 19), min_size=1, max_size=3))
+  width = st.integers(1, 19) | st.sampled_from([32, 45])
+  widths = draw(st.lists(width, min_size=1, max_size=3))
   runs = draw(st.lists(st.booleans(), min_size=4, max_size=4))
   neuron = lambda units: integer.IntegerSigmaDelta(
       theta := ints(1, 9000, units),

@@ -156,6 +156,13 @@ INLINE int delta_step(const sigma_delta *n, int j, int16_t *x, int32_t d) {
  * Of each unit the four gates i, f, g, o follow each other. Sums of spikes are
  * sum_t, of 16 bits if all of them fit; where SXTAB16 adds them, f and g change
  * places. `PLACE` is where the sum of gate k is. */
+#if defined(__GNUC__) && !defined(__ARM_FEATURE_DSP)
+typedef int8_t bytes __attribute__((vector_size(16), aligned(1)));
+typedef int16_t shorts __attribute__((vector_size(32)));
+typedef int32_t ints __attribute__((vector_size(32)));
+#define WIDEN(at) __builtin_convertvector(*(const bytes *)(at), shorts)
+#endif
+
 #if defined(__ARM_FEATURE_DSP)
 #define PLACE(k) (SUM_BITS == 16 && ((k) == 1 || (k) == 2) ? 3 - (k) : (k))
 
@@ -265,11 +272,30 @@ INLINE int any_of_four(const int8_t *spikes) {
 
 APART void add_chosen(sum_t *sums, const int8_t *const *rows, int num_plus,
                       int num_minus, int width) {
-  for (; num_minus > 0; --num_minus, ++rows) {
-    for (int m = 0; m < width; ++m) sums[m] = (sum_t)(sums[m] - rows[0][m]);
+  const int8_t *const *middle = rows + num_minus, *const *end;
+  int m = 0;
+#if defined(__GNUC__)
+  for (; m + 128 <= width; m += 128) { /* which stay in vector registers */
+    shorts a[8] = {{0}};
+    end = middle + num_plus;
+    for (const int8_t *const *row = rows; row != middle; ++row) {
+      for (int k = 0; k < 8; ++k) a[k] -= WIDEN(*row + m + 16 * k);
+    }
+    for (const int8_t *const *row = middle; row != end; ++row) {
+      for (int k = 0; k < 8; ++k) a[k] += WIDEN(*row + m + 16 * k);
+    }
+    for (int k = 0; k < 128; ++k) {
+      sums[m + k] = (sum_t)(sums[m + k] + a[k / 16][k % 16]);
+    }
   }
-  for (; num_plus > 0; --num_plus, ++rows) {
-    for (int m = 0; m < width; ++m) sums[m] = (sum_t)(sums[m] + rows[0][m]);
+#endif
+  end = middle + num_plus;
+  for (; m < width; ++m) {
+    int32_t sum = sums[m];
+    for (const int8_t *const *row = rows; row != end; ++row) {
+      sum += row < middle ? -(*row)[m] : (*row)[m];
+    }
+    sums[m] = (sum_t)sum;
   }
 }
 #endif
@@ -333,18 +359,32 @@ APART void multiply(int32_t *sums, const int8_t *values, int count,
     }
     sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
   }
+#elif defined(__GNUC__)
+  shorts wide[DENSE_WORDS / 2]; /* each value for all four gates */
+  for (int k = 0; k < 4 * fours; ++k) {
+    for (int gate = 0; gate < 4; ++gate) {
+      wide[k / 4][4 * gate + k % 4] = values[k];
+    }
+  }
+  for (int j = 0; j < units; ++j, sums += 4) {
+    ints acc = {0}; /* of each gate two parts */
+    for (int k = 0; k < fours; ++k, weights += 16) {
+      ints pairs = (ints)(WIDEN(weights) * wide[k]);
+      acc += (pairs >> 16) + (pairs << 16 >> 16);
+    }
+    for (int gate = 0; gate < 4; ++gate) {
+      sums[gate] = acc[2 * gate] + acc[2 * gate + 1];
+    }
+  }
 #else
   for (int j = 0; j < units; ++j, sums += 4) {
-    int32_t part[16] = {0};
+    int32_t part[4] = {0};
     for (int k = 0; k < fours; ++k, weights += 16) {
       for (int m = 0; m < 16; ++m) {
-        part[m] += (int32_t)values[4 * k + (m & 3)] * weights[m];
+        part[m / 4] += (int32_t)values[4 * k + m % 4] * weights[m];
       }
     }
-    for (int m = 0; m < 4; ++m) {
-      const int32_t *four = part + 4 * m;
-      sums[m] = four[0] + four[1] + four[2] + four[3];
-    }
+    for (int gate = 0; gate < 4; ++gate) sums[gate] = part[gate];
   }
 #endif
 }
