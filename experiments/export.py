@@ -4,7 +4,8 @@ r"""Writes a trained model as C for a microcontroller, with a test vector.
     --source=runs/har/tuned_sd_T1 --workdir=runs/har/c
   cd runs/har/c && cc -std=c99 -O2 main.c model.c -o check && ./check
 
-The work directory gets what `slstm.export_c` writes, and two files to check a
+The work directory gets model.slstm, the integers in one file, what
+`slstm.export_c` writes, and two files to check a
 compiler or a board with: vector.h, test sequences with every spike count and
 output, and main.c, which compares. Of the config it reads the data set, and how
 many training examples calibrate the ranges of the integers.
@@ -34,6 +35,7 @@ def export(experiment: Experiment, dataset: base.DataSet,
   model, _, _ = stages.load(main.source(), dataset)
   calibration = stages.calibration_inputs(experiment, dataset)
   ints = slstm.quantise(model, calibration, bits=_BITS.value)
+  slstm.save_integers(ints, workdir / 'model.slstm')
   slstm.export_c(ints, workdir)
   x = dataset.test.x
   chosen = np.linspace(0, len(x) - 1, min(_SEQUENCES.value, len(x)))

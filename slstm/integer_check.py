@@ -70,8 +70,9 @@ def check_integers(model: IntegerModel, what: str) -> None:
                  K=model.readout_w.shape[1])  # yapf: disable
     _check_int('output_bits', model.output_bits, (-127, 127))
     for name, most in integer.bounds(model).items():
-      if most > _INT30:
-        raise ValueError(f'the {name} can reach {most:.3g}, beyond 2^30; '
+      bits = 31 if name == 'sum of the read-out' else 30
+      if most >= 2**bits:
+        raise ValueError(f'the {name} can reach {most:.3g}, beyond 2^{bits}; '
                          'expected fewer units or steps.')
   except ValueError as error:
     raise ValueError(f'{what}: {error}') from error

@@ -61,7 +61,12 @@ class Machine:
     code: bytes of all functions.
   """
 
-  def __init__(self, elf: pathlib.Path, model: integer.IntegerModel):
+  def __init__(self,
+               elf: pathlib.Path,
+               model: integer.IntegerModel,
+               *,
+               watch: bool = True):
+    """Loads a program of `build`; `watch` counts bytes, too, and is slower."""
     self._uc, self._arm = _package('unicorn'), _package('unicorn.arm_const')
     uc, arm = self._uc, self._arm
     self._model = model
@@ -83,8 +88,9 @@ class Machine:
         at for at, _, name in self._functions if name in _PRODUCTS
     }
     cpu.hook_add(uc.UC_HOOK_BLOCK, self._on_block)
-    cpu.hook_add(uc.UC_HOOK_MEM_READ, self._on_read)
-    cpu.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
+    if watch:
+      cpu.hook_add(uc.UC_HOOK_MEM_READ, self._on_read)
+      cpu.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
     self._deepest = _STACK + _STACK_SIZE
 
   def _map(self, start: int, size: int) -> None:
@@ -130,7 +136,7 @@ class Machine:
       code = np.frombuffer(bytes(self._cpu.mem_read(at, size)), '<u2')
       name = _within(self._functions, at)
       if name in (*_PRODUCTS, 'add_chosen'):
-        name = self._weights.get(caller, 'without weights')
+        name = self._weights.get(caller, 'products')
       found[name] += times * sum(1 for _ in _instructions(code))
     return found
 
