@@ -4,6 +4,7 @@ r"""Writes a trained model as C for a microcontroller, with a test vector.
     --source=runs/har/tuned_sd_T1 --workdir=runs/har/c
   cd runs/har/c && cc -std=c99 -O2 main.c model.c -o check && ./check
 
+It prints the test metric of the integers, and of the floats that they were.
 The work directory gets model.slstm, the integers in one file, what
 `slstm.export_c` writes, and two files to check a
 compiler or a board with: vector.h, test sequences with every spike count and
@@ -14,6 +15,7 @@ many training examples calibrate the ranges of the integers.
 import pathlib
 
 from absl import flags
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import main
@@ -37,12 +39,19 @@ def export(experiment: Experiment, dataset: base.DataSet,
   ints = slstm.quantise(model, calibration, bits=_BITS.value)
   slstm.save_integers(ints, workdir / 'model.slstm')
   slstm.export_c(ints, workdir)
-  x = dataset.test.x
+  x, y = dataset.test
   chosen = np.linspace(0, len(x) - 1, min(_SEQUENCES.value, len(x)))
   write_check(ints, integer.features(ints, x[chosen.astype(int)]), workdir)
+  exact = np.asarray(slstm.predict(model, x))
+  found, task = integer.outputs(ints, x), dataset.task
+  metrics = [float(np.mean(task.metric(jnp.asarray(k), jnp.asarray(y))))
+             for k in (found, exact)]  # yapf: disable
   memory = slstm.memory_of_c(ints)
   print(f'{workdir}: {memory["flash"]:,} bytes of constants, '
-        f'{memory["ram"]:,} of state.\nCheck it: cd {workdir} && '
+        f'{memory["ram"]:,} of state.\nTest {task.metric_name} '
+        f'{metrics[0]:.4f}, of floats {metrics[1]:.4f}; of the outputs '
+        f'{np.mean(found.argmax(-1) == exact.argmax(-1)):.4f} are largest in '
+        'the same place.\nCheck it: cd {workdir} && '
         'cc -std=c99 -O2 main.c model.c -o check && ./check')
 
 

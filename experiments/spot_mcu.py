@@ -63,7 +63,7 @@ def dense_like(ints: integer.IntegerModel, x: np.ndarray) -> float:
   with tempfile.TemporaryDirectory() as folder:
     machine = emulator.Machine(emulator.build(lstm, pathlib.Path(folder)),
                                lstm,
-                               watch=False)
+                               count='instructions')
   elements = integer.features(lstm, x[:1, :2])[0]
   machine.run(elements)
   of_steps = machine.instructions
@@ -81,7 +81,7 @@ def _run() -> None:
   with tempfile.TemporaryDirectory() as folder:
     machine = emulator.Machine(emulator.build(ints, pathlib.Path(folder)),
                                ints,
-                               watch=False)
+                               count='instructions')
   table = rich.table.Table('file', 'from, s', 'class', 'score',
                            'instructions, million', f'ms at {_MHZ} MHz')
   for path in paths:

@@ -65,8 +65,15 @@ class Machine:
                elf: pathlib.Path,
                model: integer.IntegerModel,
                *,
-               watch: bool = True):
-    """Loads a program of `build`; `watch` counts bytes, too, and is slower."""
+               count: str = 'bytes'):
+    """Loads a program of `build`.
+
+    Args:
+      elf: what `build` returned.
+      model: of that program.
+      count: 'bytes' and instructions, 'instructions' only, or 'nothing'; the
+        less, the faster.
+    """
     self._uc, self._arm = _package('unicorn'), _package('unicorn.arm_const')
     uc, arm = self._uc, self._arm
     self._model = model
@@ -87,8 +94,9 @@ class Machine:
     self._products = {
         at for at, _, name in self._functions if name in _PRODUCTS
     }
-    cpu.hook_add(uc.UC_HOOK_BLOCK, self._on_block)
-    if watch:
+    if count != 'nothing':
+      cpu.hook_add(uc.UC_HOOK_BLOCK, self._on_block)
+    if count == 'bytes':
       cpu.hook_add(uc.UC_HOOK_MEM_READ, self._on_read)
       cpu.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
     self._deepest = _STACK + _STACK_SIZE
