@@ -15,10 +15,10 @@ from slstm.front import pick
 from slstm.front import trade_off
 from slstm.importers import from_linen
 from slstm.model import apply
+from slstm.model import constrain
 from slstm.model import init
 from slstm.model import standardising
 from slstm.model import stretch
-from slstm.neurons import constrain
 from slstm.neurons import Kind
 from slstm.neurons import LIF
 from slstm.neurons import register

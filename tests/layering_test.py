@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RANKS = (
     'types',
     'activations integer neurons parallel',
-    'sigma_delta',
+    'borders sigma_delta',
     'cells',
     'scan',
     'wavefront',
