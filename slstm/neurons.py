@@ -64,7 +64,8 @@ class Kind(NamedTuple):
     output: maps (neuron, state before the first step, spikes [T, ..., H]) to
       what the next product sees in each step, [T, ..., H].
     constrain: maps unbounded parameters, as an optimiser moves them, to a
-      neuron in its range.
+      neuron in its range, each rising; what becomes of -inf and inf are the
+      limits beyond which `borders.check_neurons` refuses it.
     unconstrain: the inverse.
     work: maps (neuron, signed, num_steps) to the operations of T steps, as
       (`Elementwise` per unit, further `Elementwise` per spike).
