@@ -34,10 +34,12 @@ ENVIRONMENT = MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_ MALLOC_TOP_PAD_ \
 export $(ENVIRONMENT)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format environment clean
+.PHONY: help demo demo-mcu test check format environment clean
 
 help:
 	@echo 'make demo    train, convert and evaluate; flags in ARGS="--flag=value"'
+	@echo 'make demo-mcu'
+	@echo '             hear words on an emulated microcontroller; flags in ARGS'
 	@echo 'make test    run the tests; pytest arguments in ARGS'
 	@echo 'make check   check formatting, imports, style and types'
 	@echo 'make format  rewrite the code as check wants it'
@@ -47,6 +49,9 @@ help:
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.pipeline --workdir=runs/demo $(ARGS)
+
+demo-mcu: $(VENV)/.installed
+	$(BIN)/python -m experiments.spot_mcu $(ARGS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)

@@ -29,60 +29,76 @@ from experiments.reporting import tables
 import slstm
 from slstm import integer
 
+_PJ = 261  # of an instruction, see `report`
 
-def count(model: slstm.Model, calibration: np.ndarray,
-          x: np.ndarray) -> dict[str, Any]:
-  """What sequences [B, N, D] take, per element; means over all of them."""
-  ints = slstm.quantise(model, calibration)
-  q = integer.features(ints, x)
+
+def count(ints: slstm.integer.IntegerModel, q: np.ndarray) -> dict[str, Any]:
+  """What sequences [B, N, D] of `features` take, per element, as means."""
   with tempfile.TemporaryDirectory() as folder:
     elf = emulator.build(ints, pathlib.Path(folder))
-    machine, reading = (emulator.Machine(elf, ints) for _ in range(2))
+    machine = emulator.Machine(elf, ints)
   each, found = [], []
   for one in q:
-    machine.forget()
+    before = machine.instructions
     found.append(machine.run(one))
-    each.append(machine.instructions)
+    each.append(machine.instructions - before)
   expected = integer.run(ints, q, add=integer.add_product)
   if not np.array_equal(found, expected.outputs):
     raise ValueError('the emulated outputs are not those of integer.run.')
-  reading.watch_reads()
-  reading.run(q[0])
-  elements = q.shape[1]
-  weights = sum(size for name, size in reading.read.items()
-                if name.endswith(('_w', '_u')))  # yapf: disable
-  total = [sum(counts.values()) / elements for counts in each]
-  parts = {name: float(np.mean([c[name] for c in each]) / elements)
-           for name in sorted(set().union(*each))}  # yapf: disable
+  elements = q.shape[0] * q.shape[1]
+  parts = {name: n / elements for name, n in machine.instructions.items()}
+  weights = [name for name in machine.read if name.endswith(('_w', '_u'))]
+  memory = slstm.memory_of_c(ints)
   return {
-      'instructions': float(np.mean(total)),
-      'most': max(total),
-      'parts': parts,
+      'instructions': sum(parts.values()),
+      'most': max(sum(one.values()) for one in each) / q.shape[1],
+      'parts': dict(sorted(parts.items())),
       'spikes': list(expected.spikes),
-      'weight_bytes': weights / elements,
-      'bytes': sum(reading.read.values()) / elements,
-      **slstm.memory_of_c(ints),
+      'sent': float(expected.counts.sum(-1).mean()),
+      'weight_bytes': sum(machine.read[k] for k in weights) / elements,
+      'read': sum(machine.read.values()) / elements,
+      'written': machine.written / elements,
+      'weights': memory['weights'],
+      'flash': memory['flash'] + machine.code,
+      'ram': memory['ram'],
       'stack': machine.stack,
   }
 
 
-def run(experiment: Experiment, dataset: base.DataSet,
-        workdir: pathlib.Path) -> None:
-  """Writes metrics.json and report.md into the work directory."""
+def define_flags() -> None:
+  """Defines the flags that `chosen` reads."""
+  flags.DEFINE_string('source', None, 'Work directory of a pipeline.')
+  flags.DEFINE_list('names', ['standard', 'tuned_T1', 'tuned_sd_T1'],
+                    'Folders of its models; the first is the baseline.')
+  flags.DEFINE_integer('sequences', 8, 'Test sequences to run.', 1)
+  flags.mark_flags_as_required(['source'])
+
+
+def chosen(
+    experiment: Experiment, dataset: base.DataSet
+) -> tuple[dict[str, slstm.Model], np.ndarray, np.ndarray]:
+  """Models by name, inputs for calibration, test sequences [B, N, D]."""
   given = flags.FLAGS
   known = latency.find_models(pathlib.Path(given.source))
   for name in given.names:
     if name not in known:
       raise ValueError(f'--names: no model {name!r} in {given.source}; there '
                        f'are {", ".join(known)}.')
-  calibration = stages.calibration_inputs(experiment, dataset)
+  models = {k: slstm.load_model(known[k] / 'model') for k in given.names}
   x = dataset.test.x
   x = x[np.linspace(0, len(x) - 1, given.sequences).astype(int)]
+  return models, stages.calibration_inputs(experiment, dataset), x
+
+
+def run(experiment: Experiment, dataset: base.DataSet,
+        workdir: pathlib.Path) -> None:
+  """Writes metrics.json and report.md into the work directory."""
+  models, calibration, x = chosen(experiment, dataset)
   found = {}
-  for name in given.names:
-    model = slstm.load_model(known[name] / 'model')
-    found[name] = count(model, calibration, x)
-  made = {'commit': runs.commit(), 'sequences': given.sequences,
+  for name, model in models.items():
+    ints = slstm.quantise(model, calibration)
+    found[name] = count(ints, integer.features(ints, x))
+  made = {'commit': runs.commit(), 'sequences': len(x),
           'experiment': runs.as_dict(experiment), 'models': found
          }  # yapf: disable
   workdir.mkdir(parents=True, exist_ok=True)
@@ -93,30 +109,68 @@ def run(experiment: Experiment, dataset: base.DataSet,
 
 
 def report(made: dict[str, Any]) -> str:
-  """The counts as a table, in Markdown."""
-  base_of, rows = next(iter(made['models'].values())), []
-  for name, one in made['models'].items():
+  """The counts as tables, in Markdown."""
+  models = made['models']
+  dense, rows = next(iter(models.values())), []
+  for name, one in models.items():
     rows.append({
-        'model': name, 'instructions': round(one['instructions']),
-        'times less': base_of['instructions'] / one['instructions'],
-        'most': round(one['most']), 'weights read': round(one['weight_bytes']),
-        'weights, times less': base_of['weight_bytes'] / one['weight_bytes'],
-        'bytes read': round(one['bytes']),
+        'model': name,
+        'instructions': round(one['instructions']),
+        'times less': dense['instructions'] / one['instructions'],
+        'most': round(one['most']),
+        'weights read': round(one['weight_bytes']),
+        'weights, times less': dense['weight_bytes'] / one['weight_bytes'],
+        'bytes read': round(one['read']),
+        'written': round(one['written']),
         'spikes of h': ' / '.join(f'{s:.3f}' for s in one['spikes']),
-        'flash': one['flash'], 'RAM': one['ram'], 'stack': one['stack']
-    })  # yapf: disable
-  return (
-      f'# Instructions on a Cortex-M4\n\nPer element, means over '
-      f'{made["sequences"]} test sequences; `most` is the sequence that '
-      'takes most, bytes are those of the first. Times less: than the first '
-      f'model. Made at commit {made["commit"]}.\n\n'
-      f'{tables.markdown(pd.DataFrame(rows))}\n')
+        'break-even': break_even(one, dense),
+        'flash': one['flash'],
+        'of it weights': one['weights'],
+        'RAM': one['ram'],
+        'stack': one['stack'],
+        'uJ': 1e-6 * _PJ * one['instructions'],
+    })
+  names = sorted(set().union(*[one['parts'] for one in models.values()]))
+  parts = [{'model': name,
+            **{k: round(one['parts'].get(k, 0)) for k in names}}
+           for name, one in models.items()]  # yapf: disable
+  return (f'''# Instructions on a Cortex-M4
+
+Per element, means over {made["sequences"]} test sequences; `most` is the
+sequence that takes most. Times less: than the first model. Break-even: spikes
+of h per unit and element at which it would take as many instructions as that,
+if each cost what it costs here. Flash is code and constants, in bytes. uJ is
+derived: {_PJ} pJ for an instruction, the whole chip at 3.3 V and 79 uA per MHz
+(STM32L412, data sheet DS12469), one instruction per cycle.
+
+Made at commit {made["commit"]}.
+
+{tables.markdown(pd.DataFrame(rows))}
+
+Instructions by part: products by the weights that they read, the rest by
+function. `model_step` is encoder, gates, cells, neurons and pooling;
+`model_classify` is the read-out, once per sequence.
+
+{tables.markdown(pd.DataFrame(parts))}
+''')
+
+
+def break_even(one: dict[str, Any], dense: dict[str, Any]) -> float | None:
+  """Spikes per unit and element at which a model is no better than `dense`.
+
+  The instructions of products with spikes are taken as proportional to spikes;
+  those with an analog input stay. None if it sends no spikes.
+  """
+  if not one['sent']:
+    return None
+  products = sum(n for name, n in one['parts'].items()
+                 if name.endswith(('_w', '_u')) and name != 'layer0_w'
+                )  # yapf: disable
+  rest = one['instructions'] - products
+  return (float(np.mean(one['spikes'])) * (dense['instructions'] - rest) /
+          products)
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('source', None, 'Work directory of a pipeline.')
-  flags.DEFINE_list('names', ['standard', 'tuned_T1', 'tuned_sd_T1'],
-                    'Folders of its models; the first is the baseline.')
-  flags.DEFINE_integer('sequences', 8, 'Test sequences to run.', 1)
-  flags.mark_flags_as_required(['source'])
+  define_flags()
   main.main(run)

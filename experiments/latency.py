@@ -46,7 +46,7 @@ def latency(experiment: Experiment, dataset: base.DataSet,
                 base.digest(dataset)):
     if set(models) <= set(runs.read_json(path)['models']):
       return
-  loaded = {k: stages.load(path).model for k, path in models.items()}
+  loaded = {k: stages.read_model(path).model for k, path in models.items()}
   runs.write_json(path, measure(loaded, dataset.test.x[:1]))
 
 

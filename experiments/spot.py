@@ -55,7 +55,7 @@ def load(folder: pathlib.Path) -> slstm.Model:
   if name != 'speech_commands':
     raise ValueError(f'--model={folder} was trained on {name}; expected '
                      'a model of speech_commands.')
-  return stages.load(folder).model
+  return stages.read_model(folder).model
 
 
 def as_input(model: slstm.Model, values: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def convert(experiment: Experiment,
             workdir: Path,
             reuse: Paths = ()) -> None:
   """Converts a source LSTM; writes the SNN and the report of the fits."""
-  given = _load(source, dataset, spiking=False)
+  given = load(source, dataset, spiking=False)
   model = given.model
   read = given.read | runs.sections(experiment, 'conversion')
   if _begin(workdir, 'convert', read, {'source': given}, reuse):
@@ -126,7 +126,7 @@ def _sigma_delta(
 def select(experiment: Experiment, dataset: base.DataSet, source: Path,
            workdir: Path) -> None:
   """Ranks subsets of sites by what their conversion costs, untrained."""
-  given = _load(source, dataset, spiking=False)
+  given = load(source, dataset, spiking=False)
   model = given.model
   read = given.read | runs.sections(experiment, 'conversion')
   if _begin(workdir, 'select', read, {'source': given}):
@@ -148,7 +148,7 @@ def train_snn(experiment: Experiment,
 
   Distillation needs a teacher, the work directory of the source LSTM.
   """
-  given = _load(source, dataset, spiking=True)
+  given = load(source, dataset, spiking=True)
   read = given.read | runs.sections(experiment, 'data', 'snn', 'seed')
   snn, taught_by = experiment.snn, None
   if snn.input_target and given.model.encoder.neuron is None:
@@ -161,7 +161,7 @@ def train_snn(experiment: Experiment,
       raise ValueError(f'config.snn.distillation is {snn.distillation}; it '
                        'needs --teacher, the work directory of the source '
                        'LSTM.')
-    sources['teacher'] = _load(teacher, dataset, spiking=False)
+    sources['teacher'] = load(teacher, dataset, spiking=False)
     taught_by = sources['teacher'].model
   if _begin(workdir, 'train_snn', read, sources, reuse):
     return
@@ -173,7 +173,7 @@ def evaluate(dataset: base.DataSet,
              workdir: Path,
              reuse: Paths = ()) -> None:
   """Measures a model on the test set: metric, operations, energy, spikes."""
-  given = _load(source, dataset)
+  given = load(source, dataset)
   model = given.model
   if _begin(workdir, 'evaluate', given.read, {'source': given}, reuse):
     return
@@ -283,7 +283,7 @@ class Source(NamedTuple):
 
   Attributes:
     folder: the work directory.
-    model: is what config.json says, see `load`.
+    model: is what config.json says, see `read_model`.
     read: what the stage read of the config.
     data_digest: of the data that it was made with.
   """
@@ -293,7 +293,7 @@ class Source(NamedTuple):
   data_digest: str
 
 
-def load(folder: Path) -> Source:
+def read_model(folder: Path) -> Source:
   """The model of a work directory, checked against its config.json.
 
   Raises:
@@ -344,11 +344,11 @@ def _told(read: dict[str, Any]) -> dict[str, Any]:
   return told | {k: section[k] for k in seen if k in section}
 
 
-def _load(folder: Path,
-          dataset: base.DataSet,
-          spiking: bool | None = None) -> Source:
-  """What `load` does, for a stage that reads an SNN, an LSTM or (None) both."""
-  found = load(folder)
+def load(folder: Path,
+         dataset: base.DataSet,
+         spiking: bool | None = None) -> Source:
+  """What `read_model` does, for a stage that reads an SNN, an LSTM or (None) both."""
+  found = read_model(folder)
   if found.data_digest != base.digest(dataset):
     raise ValueError(
         f'{folder} holds a model of other data (data_digest in config.json), '

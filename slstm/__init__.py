@@ -14,6 +14,8 @@ from slstm.fitting import report_dict
 from slstm.front import pick
 from slstm.front import trade_off
 from slstm.importers import from_linen
+from slstm.integer_file import load_integers
+from slstm.integer_file import save_integers
 from slstm.model import apply
 from slstm.model import constrain
 from slstm.model import init

@@ -22,12 +22,12 @@ else:
 Of a sigma-delta neuron the sums run on from element to element. Every shift to
 the right rounds to nearest, ties upwards, and what leaves its range saturates:
 
-  d = b + sums_x >> shift_x + sums_h >> shift_h
-  c = saturate((f c + i g) >> 14)        in common fraction bits
+  d = (b + sums_x << a + sums_h << b) >> shift    a or b is 0
+  c = saturate((f c + i g) >> 14)                 in common fraction bits
   h = (o phi(c)) >> 14
 
-Sigmoid and tanh are linear between 129 points of their right half, which reach
-to z >= 8 in steps of a power of two; the left half is their mirror image.
+Sigmoid and tanh are linear between 257 points, a power of two apart, which
+reach to |z| >= 8.
 """
 
 import functools
@@ -101,7 +101,7 @@ class IntegerLayer(NamedTuple):
 
   Attributes:
     w, u: int8, [D, 4H] and [H, 4H].
-    b: int32 [4H], of 14 bits.
+    b: int32 [4H], of 14 bits and what `shifts` are of its gate.
     w_shift, u_shift: int [4], from sums to 14 bits, to the left if negative.
     c_bits: fraction bits of the cell state.
     neurons: of each spiking site.
@@ -118,6 +118,11 @@ class IntegerLayer(NamedTuple):
   def num_units(self) -> int:
     """H."""
     return len(self.u)
+
+  @property
+  def shifts(self) -> tuple[int, ...]:
+    """From the sum of both sums and b to 14 bits, by gate."""
+    return tuple(map(max, self.w_shift, self.u_shift))
 
   @property
   def sends(self) -> str:
@@ -145,10 +150,12 @@ class Result(NamedTuple):
 
   Attributes:
     outputs: int32 [B, K].
-    spikes: mean |s| of h by layer, per unit and element; nan where it is no
-      spikes.
+    counts: spikes of h in every element and layer, int32 [B, N, layers]; 0
+      where it is no spikes.
+    spikes: their mean by layer, per unit and element; nan where there are none.
   """
   outputs: Ints
+  counts: Ints
   spikes: tuple[float, ...]
 
 
@@ -221,29 +228,29 @@ def _product(operand: Operand, rows: Ints, sums: Ints, add: AddRows) -> Ints:
 
 
 class Table(NamedTuple):
-  """The right half of an odd function: 129 points, 2^-spacing apart."""
+  """257 points of a function, 2^-spacing apart, the middle one at 0."""
   values: Ints  # of 14 bits
   spacing: int
 
 
 @functools.cache
 def table(site: str, slope: float) -> Table:
-  """tanh d, or of a gate sigma(2a e) - 1/2 of e = d - 1/2."""
+  """tanh d, or of a gate sigma(2a e) of e = d - 1/2."""
   signed = site in types.SIGNED_SITES
   spacing = 4 if signed else math.floor(math.log2(32 * slope))
-  at = np.arange(129) * 2.0**-spacing
-  exact = np.tanh(at) if signed else 0.5 * np.tanh(slope * at)
+  at = np.arange(-128, 129) * 2.0**-spacing
+  exact = np.tanh(at) if signed else 0.5 + 0.5 * np.tanh(slope * at)
   return Table(np.round(ONE * exact).astype(np.int32), spacing)
 
 
-def interpolate(half: Table, d: Ints) -> Ints:
-  """An odd function of d whose right half is given."""
-  values, bits = half.values, FRACTION - half.spacing
-  at = np.minimum(np.abs(d), (len(values) - 1) << bits)
-  index = np.minimum(at >> bits, len(values) - 2)
+def interpolate(points: Table, d: Ints) -> Ints:
+  """A function of which points are given, at d of 14 bits."""
+  values, bits = points.values, FRACTION - points.spacing
+  at = np.clip(d + (128 << bits), 0, (256 << bits) - 1)
+  index = at >> bits
   rest = at - (index << bits)
   step = values[index + 1] - values[index]
-  return np.sign(d) * (values[index] + shift(step * rest, bits))
+  return values[index] + shift(step * rest, bits)
 
 
 def squash(site: str, d: Ints, config: types.Config) -> Ints:
@@ -253,7 +260,7 @@ def squash(site: str, d: Ints, config: types.Config) -> Ints:
   signed = site in types.SIGNED_SITES
   if config.family == 'standard':
     middle = 0 if signed else ONE >> 1
-    return middle + interpolate(table(site, config.slope), d - middle)
+    return interpolate(table(site, config.slope), d - middle)
   low = -ONE if signed else 0
   d = np.clip(d, low, ONE)
   if config.family == 'hard':
@@ -306,7 +313,8 @@ def sigma_delta(neuron: IntegerSigmaDelta, x: Ints, d: Ints,
 def bounds(model: IntegerModel) -> dict[str, float]:
   """The largest magnitude that sums of products can reach, by their name.
 
-  Those of a drive are what is left of them in its 14 bits.
+  Of a layer: the sums of each product, that of both and b, and what is left of
+  it in the 14 bits of a drive.
   """
   found, config = {}, model.config
   most = _most_sent(model.encoder.neuron, model.encoder.limit + 1,
@@ -315,15 +323,20 @@ def bounds(model: IntegerModel) -> dict[str, float]:
     own: Any = {ANALOG: 128, SPIKES: config.num_steps}.get(layer.sends)
     if own is None:
       own = _most_sent(layer.neurons.h, ONE, config.num_steps)
+    what, common = f'layers[{index}]', np.array(layer.shifts)
+    total = np.abs(layer.b.astype(float)).reshape(4, -1)
     for name, rows, shifts, each in (('w', layer.w, layer.w_shift, most),
                                      ('u', layer.u, layer.u_shift, own)):
       sums = np.abs(rows.astype(np.int64)).T @ np.broadcast_to(each, len(rows))
-      found[f'sum of layers[{index}].{name}'] = float(sums.max())
-      drives = sums.reshape(4, -1).max(1) * 2.0**-np.array(shifts)
-      found[f'drive from layers[{index}].{name}'] = float(drives.max())
+      found[f'sum of {what}.{name}'] = float(sums.max())
+      up = 2.0**(common - np.array(shifts))
+      total = total + up[:, None] * sums.reshape(4, -1)
+    found[f'sum of {what}'] = float(total.max())
+    found[f'drive of {what}'] = float((total.max(1) * 2.0**-common).max())
     most = own
   weights = np.abs(model.readout_w.astype(np.int64)).sum(0)
-  largest = weights * 2.0**15 + np.abs(model.readout_b)
+  feature = max(2.0**15, config.num_steps << FEATURE)
+  largest = weights * feature + np.abs(model.readout_b)
   return {**found, 'sum of the read-out': float(largest.max())}
 
 
@@ -393,24 +406,21 @@ def run(model: IntegerModel, x: Ints, *, add: AddRows = add_rows) -> Result:
     at_rest = Operand(None, (), runs_on=layer.sends == RUNNING)
     states.append(_LayerState(at_rest, of_units, of_units[0], sums, sums))
   encoder_x = np.zeros((batch, x.shape[-1]), np.int32)
-  pool, sent = _Pool(model, x.shape[1]), np.zeros(len(states))
-  for x_n in np.swapaxes(x, 0, 1).astype(np.int32):
+  pool = _Pool(model, x.shape[1])
+  counts = np.zeros((batch, x.shape[1], len(states)), np.int32)
+  for n, x_n in enumerate(np.swapaxes(x, 0, 1).astype(np.int32)):
     encoder_x, operand = _encode(model, encoder_x, x_n)
     for index, layer in enumerate(model.layers):
       states[index], value = _element(layer, operand, states[index], config,
                                       add)
       operand = states[index].h
-      sent[index] += _rate(operand, value)
+      for spikes in operand.spikes or ():
+        counts[:, n, index] += np.abs(spikes).sum(axis=(0, -1))
     pool.add(value)
-  rates = sent / x.shape[1]
-  return Result(pool.outputs(), tuple(rates.tolist()))
-
-
-def _rate(operand: Operand, value: Ints) -> float:
-  """Spikes per sequence and unit."""
-  if operand.spikes is None:
-    return np.nan
-  return sum(np.abs(s).sum() for s in operand.spikes) / value[0].size
+  rates = [np.nan if layer.sends == ANALOG else
+           float(counts[..., index].mean()) / layer.num_units
+           for index, layer in enumerate(model.layers)]  # yapf: disable
+  return Result(pool.outputs(), counts, tuple(rates))
 
 
 def _encode(model: IntegerModel, state: Ints, d: Ints) -> tuple[Ints, Operand]:
@@ -429,6 +439,17 @@ def _encode(model: IntegerModel, state: Ints, d: Ints) -> tuple[Ints, Operand]:
   return state, Operand(None, [s[None] for s in spikes])
 
 
+def _drives(layer: IntegerLayer, w_sums: Ints, u_sums: Ints) -> dict[str, Ints]:
+  """Of each gate, of 14 bits."""
+  w, u = (np.split(sums, 4, axis=-1) for sums in (w_sums, u_sums))
+  made = {}
+  for k, (gate, b) in enumerate(zip('ifgo', np.split(layer.b, 4))):
+    bits = layer.shifts[k]
+    w_up, u_up = bits - layer.w_shift[k], bits - layer.u_shift[k]
+    made[gate] = shift(b + (w[k] << w_up) + (u[k] << u_up), bits)
+  return made
+
+
 def _element(layer: IntegerLayer, operand: Operand, state: _LayerState,
              config: types.Config, add: AddRows) -> tuple[_LayerState, Ints]:
   """One element of a layer; also the h that is pooled.
@@ -438,12 +459,7 @@ def _element(layer: IntegerLayer, operand: Operand, state: _LayerState,
   """
   w_sums = _product(operand, layer.w, state.w_sums, add)
   u_sums = _product(state.h, layer.u, state.u_sums, add)
-  parts = [layer.b]
-  for sums, shifts in (w_sums, layer.w_shift), (u_sums, layer.u_shift):
-    by_gate = np.split(sums, 4, axis=-1)
-    parts.append(np.concatenate([*map(shift, by_gate, shifts)], -1))
-  z_b, z_w, z_u = parts
-  d = dict(zip('ifgo', np.split(z_b + z_w + z_u, 4, axis=-1)))
+  d = _drives(layer, w_sums, u_sums)
   num_steps = config.num_steps
   spikes: dict[str, Ints] = {}
 

@@ -25,12 +25,13 @@ from slstm.integer import IntegerLIF
 from slstm.integer import IntegerModel
 from slstm.integer import IntegerSigmaDelta
 from slstm.integer import MEMBRANE
+from slstm.integer_check import check_integers
+from slstm.integer_check import MOST_C_BITS
 from slstm.neurons import LIF
 from slstm.sigma_delta import SigmaDelta
 from slstm.types import Model, Sites
 
 _MOST_BITS = 20  # of weights, where all of them are tiny
-_C_BITS = 12  # so that f c + i g fits into 32 bits
 
 
 def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
@@ -57,30 +58,25 @@ def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
   ranges = _ranges(model, np.asarray(x))
   model = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model)
   encoder, rows, sum_bits = _encoder(model, np.asarray(x, np.float64))
-  layers = []
+  layers, below = [], encoder.neuron
   for index, (layer, largest) in enumerate(zip(model.layers, ranges)):
     what = f'quantise: layers[{index}]'
     neurons = {k: _neuron(f'{what} at {k}', getattr(layer.neurons, k),
                           layer.num_units, k in types.SIGNED_SITES)
                for k in layer.neurons.present}  # yapf: disable
     own_rows, own_bits = _amplitude(layer, neurons, config)
-    w, w_bits = _weights(layer.w, rows, limit, config)
-    u, u_bits = _weights(layer.u, own_rows, limit, config)
-    b = [np.asarray(v) * _slope(k, config) + (k != 'g') / 2
-         for k, v in layer.b._asdict().items()]  # yapf: disable
+    both_run = all(
+        isinstance(neuron, IntegerSigmaDelta)
+        for neuron in (below, neurons.get('h')))
+    made = _products(layer, (rows, own_rows), (sum_bits, own_bits), limit,
+                     config, both_run)
     c_bits = math.floor(math.log2(2**15 / max(2 * largest, 1e-9)))
     layers.append(
-        IntegerLayer(w, u, _round(np.concatenate(b), FRACTION),
-                     tuple(k + sum_bits - FRACTION for k in w_bits),
-                     tuple(k + own_bits - FRACTION for k in u_bits),
-                     min(max(c_bits, 0), _C_BITS), Sites(**neurons)))
-    rows, sum_bits = own_rows, own_bits
-  made = _readout(model, layers, encoder, rows, limit)
-  for what, most in integer.bounds(made).items():
-    if most >= 2**30:  # two of them and a bias are added
-      raise ValueError(f'quantise: the {what} can reach {most:.3g}, beyond 2^30'
-                       '; expected fewer units or steps.')
-  return made
+        IntegerLayer(*made, min(max(c_bits, 0), MOST_C_BITS), Sites(**neurons)))
+    rows, sum_bits, below = own_rows, own_bits, neurons.get('h')
+  ints = _readout(model, layers, encoder, rows, limit)
+  check_integers(ints, 'quantise')
+  return ints
 
 
 def _round(values: Any, bits: int) -> np.ndarray:
@@ -184,12 +180,34 @@ def _amplitude(layer: Any, neurons: dict[str, Any],
   return np.ones(layer.num_units), 7
 
 
-def _weights(gates: Any, rows: np.ndarray, limit: int,
-             config: types.Config) -> tuple[np.ndarray, list[int]]:
-  """int8 [.., 4H] and the fraction bits of each gate."""
-  made = [_scaled(rows[:, None] * np.asarray(w) * _slope(k, config), limit)
-          for k, w in gates._asdict().items()]  # yapf: disable
-  return np.concatenate([q for q, _ in made], -1), [bits for _, bits in made]
+def _products(layer: Any, rows: tuple[np.ndarray, np.ndarray],
+              sum_bits: tuple[int, int], limit: int, config: types.Config,
+              both_run: bool) -> tuple[Any, Any, Any, Any, Any]:
+  """W and U as int8, b, and the shifts of the sums of both.
+
+  Args:
+    layer: of floats.
+    rows, sum_bits: amplitude and fraction bits of what selects rows of W, U.
+    both_run: the sums of both run on, and share their bits so that they can be
+      one sum.
+  """
+  gates = []
+  for k in 'ifgo':
+    w, u = (scale[:, None] * np.asarray(getattr(part, k)) * _slope(k, config)
+            for part, scale in zip((layer.w, layer.u), rows))  # yapf: disable
+    if both_run:
+      both, bits = _scaled(np.concatenate([w, u]), limit)
+      found = [(both[:len(w)], bits), (both[len(w):], bits)]
+    else:
+      found = [_scaled(w, limit), _scaled(u, limit)]
+    shifts = [bits + more - FRACTION
+              for (_, bits), more in zip(found, sum_bits)]  # yapf: disable
+    b = np.asarray(getattr(layer.b, k)) * _slope(k, config) + (k != 'g') / 2
+    gates.append(
+        (*(q for q, _ in found), _round(b, FRACTION + max(shifts)), *shifts))
+  of_w, of_u, of_b, w_shift, u_shift = zip(*gates)
+  w, u, b = (np.concatenate(parts, -1) for parts in (of_w, of_u, of_b))
+  return w, u, b, w_shift, u_shift
 
 
 def _scaled(w: np.ndarray, limit: int) -> tuple[np.ndarray, int]:

@@ -31,7 +31,7 @@ def test_an_lstm_is_the_reference(family, tmp_path):
 
 def check(ints, x, folder):
   q = integer.features(ints, x)
-  machine = emulator.Machine(emulator.build(ints, folder), ints)
+  machine = emulator.Machine(emulator.build(ints, folder, '-O1'), ints)
   found = [machine.run(one) for one in q[:3]]
   np.testing.assert_array_equal(found, integer.run(ints, q).outputs[:3])
 
@@ -41,7 +41,6 @@ def test_work_grows_with_spikes(tmp_path):
   model, x = integer_test.dyadic(('d',), {}, 'delta')
   ints = slstm.quantise(model, x)
   machine = emulator.Machine(emulator.build(ints, tmp_path), ints)
-  machine.watch_reads()
   read = []
   for level in 0, 1:
     machine.forget()
@@ -53,12 +52,23 @@ def test_work_grows_with_spikes(tmp_path):
   assert read == [0, 4 * networks.HIDDEN]  # one row of bytes
 
 
+def test_products_with_spikes_do_not_multiply(tmp_path):
+  model, x = integer_test.dyadic(('d', ''), {}, 'delta')
+  ints = slstm.quantise(model, x)
+  machine = emulator.Machine(emulator.build(ints, tmp_path), ints)
+  for name in 'add_rows', 'add_chosen':
+    assert machine.multiplications(name) == 0
+  assert machine.multiplications('multiply') > 16  # of the layer above
+
+
 def test_counts_of_a_benchmark():
   model, x = integer_test.dyadic(('d',), {}, None)
   x = x + np.random.default_rng(0).normal(0, 0.3, x.shape)
-  found = bench_mcu.count(model, x, x[:2])
+  ints = slstm.quantise(model, x)
+  found = bench_mcu.count(ints, integer.features(ints, x[:2]))
   assert found['instructions'] == pytest.approx(sum(found['parts'].values()))
   assert found['most'] >= found['instructions'] > 100
+  assert {'layer0_w', 'layer0_u', 'model_step'} < set(found['parts'])
   dense = -(-networks.FEATURES // 4) * 4 * 4 * networks.HIDDEN  # W, filled up
   assert dense <= found['weight_bytes'] < 2 * dense
   made = {'sequences': 2, 'commit': 'c0ffee', 'models': {'a': found}}

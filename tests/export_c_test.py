@@ -3,11 +3,15 @@
 import shutil
 import subprocess
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from experiments import export
 import slstm
 from slstm import integer
+from slstm.types import Config, Sites
 from tests import integer_test
 from tests import networks
 
@@ -15,40 +19,19 @@ COMPILER = shutil.which('gcc') or shutil.which('clang')
 needs_compiler = pytest.mark.skipif(not COMPILER, reason='needs gcc or clang')
 FLAGS = ('-std=c99', '-Wall', '-Wextra', '-Wpedantic', '-Werror', '-O1',
          '-fsanitize=address,undefined', '-fno-sanitize-recover=all')
-HARNESS = '''
-#include <stdio.h>
-#include "model.h"
-
-/* Reads the number of elements and then sequences; writes their outputs. */
-int main(void) {
-  static model_state state;
-  model_feature x[NUM_FEATURES];
-  int32_t outputs[NUM_OUTPUTS], length;
-  if (fread(&length, sizeof length, 1, stdin) != 1) return 1;
-  for (;;) {
-    model_reset(&state);
-    for (int32_t n = 0; n < length; ++n) {
-      if (fread(x, sizeof x, 1, stdin) != 1) return n != 0;
-      model_step(&state, x);
-    }
-    model_classify(&state, outputs);
-    fwrite(outputs, sizeof outputs, 1, stdout);
-  }
-}
-'''
 
 
-def run_c(ints, q, folder):
-  """Outputs [B, K] of the exported model."""
+def check_c(ints, q, folder, flags=FLAGS):
+  """Whether exported C computes every spike count and output."""
   slstm.export_c(ints, folder)
-  (folder / 'main.c').write_text(HARNESS)
-  subprocess.run([COMPILER, *FLAGS, 'main.c', 'model.c', '-o', 'run'],
+  export.write_check(ints, q, folder)
+  subprocess.run([COMPILER, *flags, 'main.c', 'model.c', '-o', 'check'],
                  cwd=folder, check=True)  # yapf: disable
-  dtype = np.int8 if ints.encoder.neuron is None else np.int16
-  fed = np.int32(q.shape[1]).tobytes() + q.astype(dtype).tobytes()
-  done = subprocess.run(folder / 'run', input=fed, capture_output=True,
-                        check=True)  # yapf: disable
-  return np.frombuffer(done.stdout, np.int32).reshape(len(q), -1)
+  done = subprocess.run(folder / 'check', capture_output=True, text=True,
+                        check=False)  # yapf: disable
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert done.stdout == (f'{len(q)} sequences of {len(q[0])} elements: all as '
+                         'expected.\n')
 
 
 @needs_compiler
@@ -58,10 +41,7 @@ def test_c_is_the_reference(sites, options, at_input, tmp_path):
                                  ('last', 'mean', 'max'))
   x = x + np.random.default_rng(0).normal(0, 0.3, x.shape)  # off the grid
   ints = slstm.quantise(model, x)
-  q = integer.features(ints, x)
-  found = run_c(ints, q, tmp_path)
-  np.testing.assert_array_equal(found, integer.run(ints, q).outputs)
-  assert len(np.unique(found)) > 3
+  check_c(ints, integer.features(ints, x), tmp_path)
 
 
 @needs_compiler
@@ -70,9 +50,7 @@ def test_an_lstm_in_c_is_the_reference(family, tmp_path):
   x = np.random.default_rng(0).normal(2, 3, (20, 9, networks.FEATURES))
   model = integer_test.gaussian(family, x.astype(np.float32))
   ints = slstm.quantise(model, x)
-  q = integer.features(ints, x)
-  np.testing.assert_array_equal(run_c(ints, q, tmp_path),
-                                integer.run(ints, q).outputs)
+  check_c(ints, integer.features(ints, x), tmp_path)
 
 
 def test_nothing_is_overwritten(tmp_path):
@@ -101,3 +79,71 @@ def test_memory_is_what_the_readme_says(tmp_path):
   assert f'| `model_state` | {size:,} |' in text
   weights = sum(k.w.size + k.u.size for k in ints.layers) + ints.readout_w.size
   assert f'int8 weights | {weights:,} |' in text
+
+
+@needs_compiler
+@pytest.mark.parametrize('name', ['counts', 'outputs'])
+def test_a_wrong_number_is_found(name, tmp_path):
+  model, x = integer_test.dyadic(('d', 'oc'), {}, None)
+  ints = slstm.quantise(model, x)
+  check_c(ints, integer.features(ints, x), tmp_path)
+  vector = tmp_path / 'vector.h'
+  lines = vector.read_text().split('\n')
+  at = next(k for k, line in enumerate(lines) if f' {name}[' in line) + 1
+  first = lines[at].lstrip('{').split(',')[0].rstrip('}')
+  lines[at] = lines[at].replace(first, f'{int(first) + 1}', 1)
+  vector.write_text('\n'.join(lines))
+  subprocess.run([COMPILER, 'main.c', 'model.c', '-o', 'check'], cwd=tmp_path,
+                 check=True)  # yapf: disable
+  done = subprocess.run(tmp_path / 'check', capture_output=True, text=True,
+                        check=False)  # yapf: disable
+  assert done.returncode == 1
+  assert f', expected {int(first) + 1}' in done.stdout
+
+
+@st.composite
+def networks_in_integers(draw):
+  """A small network of any widths and numbers, and its input."""
+  rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+  ints = lambda low, high, shape: rng.integers(low, high, shape, np.int32)
+  features, outputs = draw(st.integers(1, 9)), draw(st.integers(2, 5))
+  width = st.integers(1, 19) | st.sampled_from([32, 45])
+  widths = draw(st.lists(width, min_size=1, max_size=3))
+  runs = draw(st.lists(st.booleans(), min_size=4, max_size=4))
+  neuron = lambda units: integer.IntegerSigmaDelta(
+      theta := ints(1, 9000, units),
+      np.maximum(ints(1, 9000, units), (theta + 1) // 2))
+  layers, below = [], features
+  for units, spikes in zip(widths, runs):
+    wide = lambda rows: ints(-127, 128, (rows, 4 * units)).astype(np.int8)
+    shifts = tuple(int(k) for k in ints(-2, 4, 4))
+    layers.append(
+        integer.IntegerLayer(wide(below), wide(units),
+                             ints(-2**12, 2**12, 4 * units), shifts, shifts,
+                             int(ints(0, 13, ())),
+                             Sites(h=neuron(units) if spikes else None)))
+    below = units
+  pooling = tuple(draw(st.sets(st.sampled_from(['last', 'mean', 'max']),
+                               min_size=1)))  # yapf: disable
+  encoder = integer.IntegerEncoder(np.zeros(features, np.float32),
+                                   np.ones(features, np.float32), 4,
+                                   10000 if runs[3] else 127,
+                                   neuron(features) if runs[3] else None)
+  config = Config(family=draw(st.sampled_from(['standard', 'hard'])),
+                  num_steps=draw(st.integers(1, 3)), coupling='shared',
+                  pooling=pooling)  # yapf: disable
+  made = integer.IntegerModel(
+      encoder, tuple(layers),
+      ints(-127, 128, (len(pooling) * below, outputs)).astype(np.int8),
+      ints(-2**20, 2**20, outputs), 20, config)
+  most = encoder.limit
+  return made, ints(-most - 1, most + 1, (2, draw(st.integers(1, 6)), features))
+
+
+@needs_compiler
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(networks_in_integers())
+def test_c_of_any_network_is_the_reference(tmp_path_factory, drawn):
+  ints, q = drawn
+  fast = ('-std=c99', '-O0', '-fwrapv')
+  check_c(ints, q, tmp_path_factory.mktemp('c'), fast)

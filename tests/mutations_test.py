@@ -270,6 +270,17 @@ FAULTS = [
           'checkpoint_test.py::test_neurons_of_any_type_are_saved_by_name'),
     Fault('an imported LSTM is hard', 'importers', "family='standard'",
           "family='hard'", 'importers_test.py::test_same_logits_as_linen'),
+    # --- integer_check, integer_file
+    Fault('sums may pass 32 bits', 'integer_check', 'if most > _INT30:',
+          'if most > 2**40:',
+          'integer_file_test.py::test_sums_that_can_overflow'),
+    Fault('a membrane may grow for ever', 'integer_check', "'leak': (0, 2**15)",
+          "'leak': (0, 2**16)", 'integer_file_test.py::test_a_leak_beyond_one'),
+    Fault('what a file lacks is not noticed', 'integer_file',
+          'zlib.crc32(body)) != checksum', 'zlib.crc32(body)) is None',
+          'integer_file_test.py::test_truncated_and_longer_files'),
+    Fault('a newer version is read', 'integer_file', 'version != VERSION',
+          'version < VERSION', 'integer_file_test.py::test_newer_versions'),
 ]
 
 _TESTS = sorted({fault.test for fault in FAULTS})

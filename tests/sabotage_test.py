@@ -424,10 +424,10 @@ def test_a_folder_of_before_there_were_digests_is_judged_by_its_shape(folder):
   for key in ('identity', 'made_from', 'model_digest'):
     del config[key]
   path.write_text(json.dumps(config))
-  stages.load(folder / 'T2')
+  stages.read_model(folder / 'T2')
   edit(path, '"num_steps": 2', '"num_steps": 4')
   with pytest.raises(ValueError, match='num_steps 2, .* config.json says 4'):
-    stages.load(folder / 'T2')
+    stages.read_model(folder / 'T2')
 
 
 KINDS = {
@@ -463,7 +463,7 @@ def test_a_stage_whose_source_has_changed_since_is_not_taken_for_it(
     folder, npz):
   """The hash of what a stage reads is in its config.json."""
   _, dataset = of(npz)
-  read = {'source': stages.load(folder / 'T2')}
+  read = {'source': stages.read_model(folder / 'T2')}
   begin = lambda: stages._begin(folder / 'test', 'evaluate', {}, read)
   assert not begin()
   config = json.loads((folder / 'test' / 'config.json').read_text())
@@ -471,7 +471,7 @@ def test_a_stage_whose_source_has_changed_since_is_not_taken_for_it(
   assert made_from['model_digest'] == checkpoint.digest(snn())
   assert not begin()
   told_retrained(folder)
-  read = {'source': stages.load(folder / 'T2')}
+  read = {'source': stages.read_model(folder / 'T2')}
   with pytest.raises(ValueError, match='different in what its sources are'):
     begin()
 

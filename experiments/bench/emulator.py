@@ -11,7 +11,7 @@ import importlib
 import pathlib
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from slstm import integer
 _STATE, _X, _OUTPUTS = 0x20000000, 0x20100000, 0x20110000
 _STACK, _END = 0x20200000, 0x08000000
 _STACK_SIZE = 0x10000
+_PRODUCTS = 'multiply', 'add_rows'  # of model.c
 _FLAGS = ('-target', 'thumb-freestanding-eabihf', '-mcpu=cortex_m4', '-std=c99',
           '-nostdlib', '-ffreestanding', '-fno-sanitize=all',
           '-Wl,-e,model_step',
@@ -54,12 +55,18 @@ class Machine:
   """A Cortex-M4 with a program in its memory.
 
   Attributes:
-    instructions: executed so far, by function.
     read: bytes read so far, by the array that they lie in; '' is the rest, such
       as the state and the stack.
+    written: bytes written so far.
+    code: bytes of all functions.
   """
 
-  def __init__(self, elf: pathlib.Path, model: integer.IntegerModel):
+  def __init__(self,
+               elf: pathlib.Path,
+               model: integer.IntegerModel,
+               *,
+               watch: bool = True):
+    """Loads a program of `build`; `watch` counts bytes, too, and is slower."""
     self._uc, self._arm = _package('unicorn'), _package('unicorn.arm_const')
     uc, arm = self._uc, self._arm
     self._model = model
@@ -72,7 +79,18 @@ class Machine:
       self._map(start, size)
     self._blocks: collections.Counter = collections.Counter()
     self.read: collections.Counter = collections.Counter()
+    self.written = 0
+    self.code = sum(size for _, size, _ in self._functions)
+    # Where the product now was called from, and the weights that it reads.
+    self._caller = 0
+    self._weights: dict[int, str] = {}
+    self._products = {
+        at for at, _, name in self._functions if name in _PRODUCTS
+    }
     cpu.hook_add(uc.UC_HOOK_BLOCK, self._on_block)
+    if watch:
+      cpu.hook_add(uc.UC_HOOK_MEM_READ, self._on_read)
+      cpu.hook_add(uc.UC_HOOK_MEM_WRITE, self._on_write)
     self._deepest = _STACK + _STACK_SIZE
 
   def _map(self, start: int, size: int) -> None:
@@ -96,24 +114,37 @@ class Machine:
     self._functions, self._arrays = named('STT_FUNC'), named('STT_OBJECT')
 
   def _on_block(self, cpu: Any, at: int, size: int, _: Any) -> None:
-    self._blocks[at, size] += 1
+    if at in self._products:
+      self._caller = cpu.reg_read(self._arm.UC_ARM_REG_LR)
+    self._blocks[at, size, self._caller] += 1
     self._deepest = min(self._deepest, cpu.reg_read(self._arm.UC_ARM_REG_SP))
 
-  def watch_reads(self) -> None:
-    """Counts reads, too, which takes longer; call it before the first run."""
-    self._cpu.hook_add(self._uc.UC_HOOK_MEM_READ, self._on_read)
-
   def _on_read(self, _: Any, __: Any, at: int, size: int, *___: Any) -> None:
-    self.read[_within(self._arrays, at)] += size
+    name = _within(self._arrays, at)
+    self.read[name] += size
+    if name.startswith('layer') and name.endswith(('_w', '_u')):
+      self._weights[self._caller] = name
+
+  def _on_write(self, _: Any, __: Any, ___: int, size: int, *____: Any) -> None:
+    self.written += size
 
   @property
   def instructions(self) -> collections.Counter:
-    """Executed so far, by function."""
+    """Executed so far, by function; of products by the weights they read."""
     found: collections.Counter = collections.Counter()
-    for (at, size), times in self._blocks.items():
+    for (at, size, caller), times in self._blocks.items():
       code = np.frombuffer(bytes(self._cpu.mem_read(at, size)), '<u2')
-      found[_within(self._functions, at)] += times * _count(code)
+      name = _within(self._functions, at)
+      if name in (*_PRODUCTS, 'add_chosen'):
+        name = self._weights.get(caller, 'products')
+      found[name] += times * sum(1 for _ in _instructions(code))
     return found
+
+  def multiplications(self, name: str) -> int:
+    """How many instructions in the code of a function multiply or divide."""
+    at, size, _ = next(f for f in self._functions if f[2] == name)
+    code = np.frombuffer(bytes(self._cpu.mem_read(at, size)), '<u2')
+    return sum(map(_multiplies, _instructions(code)))
 
   @property
   def stack(self) -> int:
@@ -124,6 +155,7 @@ class Machine:
     """Sets all counts back to 0."""
     self._blocks.clear()
     self.read.clear()
+    self.written = 0
 
   def _call(self, name: str, *arguments: int) -> None:
     address = next(at for at, _, known in self._functions if known == name)
@@ -154,10 +186,14 @@ def _within(ranges: list[tuple[int, int, str]], at: int) -> str:
   return ''
 
 
-def _count(code: np.ndarray) -> int:
-  """Thumb instructions in halfwords: 32 bits if the first one says so."""
-  at = count = 0
+def _instructions(code: np.ndarray) -> Iterator[int]:
+  """The first halfword of each Thumb instruction; it says if there are two."""
+  at = 0
   while at < len(code):
+    yield int(code[at])
     at += 2 if code[at] >> 11 in (0b11101, 0b11110, 0b11111) else 1
-    count += 1
-  return count
+
+
+def _multiplies(first: int) -> bool:
+  """MULS; MUL, MLA, MLS, SMLAD, SMULL, SDIV and their like."""
+  return first >> 6 == 0b0100001101 or first >> 8 == 0xfb

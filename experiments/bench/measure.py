@@ -27,7 +27,8 @@ SPIKING = {'step': SNN, 'shared': SHARED,
 _VARIABLES = ('XLA_FLAGS', 'JAX_NUM_CPU_DEVICES', 'MALLOC_MMAP_THRESHOLD_',
               'MALLOC_TRIM_THRESHOLD_', 'MALLOC_TOP_PAD_', 'MALLOC_ARENA_MAX',
               'GLIBC_TUNABLES', 'LD_PRELOAD', 'OMP_NUM_THREADS')
-_PACKAGES = ('jaxlib', 'flax', 'torch', 'snntorch', 'spikingjelly', 'norse')
+_PACKAGES = ('jaxlib', 'flax', 'torch', 'snntorch', 'spikingjelly', 'norse',
+             'onnx', 'onnxruntime')
 
 Row = dict[str, Any]
 

@@ -12,9 +12,11 @@
 #define ONE (1 << FRACTION)
 #define MEMBRANE 12
 #define FEATURE 10
+#define FILLED(count) (((count) + 3) & ~3) /* 8-bit numbers, to whole words */
 
 enum { ANALOG, SPIKES, RUNNING };        /* what an operand holds */
 enum { STANDARD, HARD, QUANTISED };      /* families of activations */
+enum { LAST, MEAN, MAX };                /* pooling */
 enum { SITE_I, SITE_F, SITE_G, SITE_O, SITE_C, SITE_H, SITES };
 
 typedef struct { /* a neuron for each unit; leak may be NULL */
@@ -27,23 +29,24 @@ typedef struct {
   const int16_t *theta, *level;
 } sigma_delta;
 
-typedef struct { /* 129 points of the right half of an odd function */
-  const int16_t *values;
-  int spacing;
-} table;
-
 typedef struct {
   int inputs, units, c_bits;
-  const int8_t *w, *u; /* [inputs][4 units], [units][4 units]; as `multiply`
+  const int8_t *w, *u; /* of each input and unit [units][4]; as `multiply`
                           takes them if what they multiply is ANALOG */
-  const int32_t *b;
-  int w_shift[4], u_shift[4];
-  const lif *site[SITES];   /* NULL where a site is analog */
-  const sigma_delta *delta; /* at h, or NULL */
-  int sends;                /* ANALOG, SPIKES or RUNNING */
-  int steps;                /* updates of an element: T, or 1 if all are alike */
+  const int32_t *b;    /* [units][4], and what makes shifts round to nearest */
+  int w_up[4], u_up[4], down[4]; /* shifts of sums, of their sum with b */
+  const lif *site[SITES];        /* NULL where a site is analog */
+  const sigma_delta *delta;      /* at h, or NULL */
+  int joined; /* both products run on, in one array that starts with b */
+  int last;   /* whether its output is read out */
+  int sends;  /* ANALOG, SPIKES or RUNNING */
+  int steps;  /* updates of an element: T, or 1 if all are alike */
   int c, x, w_sums, u_sums, sent; /* where its state lies */
 } layer;
+
+typedef struct {
+  int kind, at; /* where the state holds it */
+} pool;
 
 typedef struct {
   int kind, slots, steps; /* rows of values: slots if there are several */
@@ -53,8 +56,10 @@ typedef struct {
 /* What has to be copied to where constants decide most of it. */
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))
 #else
 #define INLINE static inline
+#define APART static
 #endif
 
 #include "weights.h"
@@ -63,12 +68,25 @@ INLINE int32_t clip(int32_t q, int32_t low, int32_t high) {
   return q < low ? low : q > high ? high : q;
 }
 
+/* What is nearest in 0 .. 2^bits - 1. */
+#if defined(__ARM_FEATURE_DSP)
+#define CLIP_TO_BITS(q, bits, out) \
+  __asm__("usat %0, %1, %2" : "=r"(out) : "I"(bits), "r"(q))
+#else
+#define CLIP_TO_BITS(q, bits, out) \
+  (out) = clip((q), 0, ((int32_t)1 << (bits)) - 1)
+#endif
+
 INLINE int32_t saturate16(int32_t q) { return clip(q, -32768, 32767); }
+
+/* q 2^-bits, downwards. */
+INLINE int32_t shift_down(int32_t q, int bits) {
+  return bits <= 0 ? q * ((int32_t)1 << -bits) : q >> bits;
+}
 
 /* q 2^-bits, to nearest with ties upwards. */
 INLINE int32_t shift(int32_t q, int bits) {
-  if (bits <= 0) return q * ((int32_t)1 << -bits);
-  return (q + ((int32_t)1 << (bits - 1))) >> bits;
+  return shift_down(bits <= 0 ? q : q + ((int32_t)1 << (bits - 1)), bits);
 }
 
 /* q / count, to nearest with ties upwards. */
@@ -85,24 +103,27 @@ INLINE int is_signed(int site) {
   return site == SITE_G || site == SITE_C || site == SITE_H;
 }
 
-INLINE int32_t interpolate(const table *half, int32_t d) {
-  int bits = FRACTION - half->spacing;
-  int32_t at = d < 0 ? -d : d, last = (int32_t)128 << bits;
-  int32_t index, rest, value;
-  if (at > last) at = last;
-  index = at >> bits;
-  if (index > 127) index = 127;
-  rest = at - index * ((int32_t)1 << bits);
-  value = half->values[index] +
-          shift((half->values[index + 1] - half->values[index]) * rest, bits);
-  return d < 0 ? -value : value;
-}
+/* A function of which 256 points are given, 2^bits apart from -128 on: in the
+ * upper half of a word its value, in the lower one what it grows by. */
+#define INTERPOLATE(points, bits, d, out)                              \
+  do {                                                                 \
+    int32_t at_, word_;                                                \
+    CLIP_TO_BITS((d) + ((int32_t)128 << (bits)), 8 + (bits), at_);     \
+    word_ = (int32_t)(points)[at_ >> (bits)];                          \
+    at_ &= (1 << (bits)) - 1;                                          \
+    (out) = (word_ >> 16) + shift((int16_t)word_ * (int16_t)at_, bits); \
+  } while (0)
 
 INLINE int32_t squash(int site, int32_t d) {
   if (site == SITE_H) return d;
   if (FAMILY == STANDARD) {
-    int32_t middle = is_signed(site) ? 0 : ONE >> 1;
-    return middle + interpolate(&tables[is_signed(site)], d - middle);
+    int32_t value;
+    if (is_signed(site)) {
+      INTERPOLATE(signed_points, SIGNED_BITS, d, value);
+    } else {
+      INTERPOLATE(gate_points, GATE_BITS, d - ONE / 2, value);
+    }
+    return value;
   }
   d = clip(d, is_signed(site) ? -ONE : 0, ONE);
   if (FAMILY == HARD) return d;
@@ -130,97 +151,151 @@ INLINE int delta_step(const sigma_delta *n, int j, int16_t *x, int32_t d) {
   return s;
 }
 
-/* --- Products ------------------------------------------------------------ */
+/* --- Products ------------------------------------------------------------
+ *
+ * Of each unit the four gates i, f, g, o follow each other. Sums of spikes are
+ * sum_t, of 16 bits if all of them fit; where SXTAB16 adds them, f and g change
+ * places. `PLACE` is where the sum of gate k is. */
+#if defined(__GNUC__) && !defined(__ARM_FEATURE_DSP)
+typedef int8_t bytes __attribute__((vector_size(16), aligned(1)));
+typedef int16_t shorts __attribute__((vector_size(32)));
+typedef int32_t ints __attribute__((vector_size(32)));
+#define WIDEN(at) __builtin_convertvector(*(const bytes *)(at), shorts)
+#endif
 
 #if defined(__ARM_FEATURE_DSP)
+#define PLACE(k) (SUM_BITS == 16 && ((k) == 1 || (k) == 2) ? 3 - (k) : (k))
+
 /* Four 8-bit numbers in a word, of which SXTAB16 adds those of bytes 0 and 2,
  * or 1 and 3 if it is rotated, to two 16-bit sums. */
-static uint32_t word(const void *at) {
+INLINE uint32_t word(const void *at) {
   uint32_t q;
   __builtin_memcpy(&q, at, sizeof q);
   return q;
 }
 
-static uint32_t add_even(uint32_t sums, uint32_t q) {
+INLINE int any_of_four(const int8_t *spikes) { return word(spikes) != 0; }
+
+INLINE uint32_t add_even(uint32_t sums, uint32_t q) {
   __asm__("sxtab16 %0, %0, %1" : "+r"(sums) : "r"(q));
   return sums;
 }
 
-static uint32_t add_odd(uint32_t sums, uint32_t q) {
+INLINE uint32_t add_odd(uint32_t sums, uint32_t q) {
   __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(sums) : "r"(q));
   return sums;
 }
 
-static uint32_t negate(uint32_t sums) {
-  __asm__("ssub16 %0, %1, %0" : "+r"(sums) : "r"(0));
-  return sums;
+INLINE uint32_t subtract(uint32_t a, uint32_t b) {
+  __asm__("ssub16 %0, %0, %1" : "+r"(a) : "r"(b));
+  return a;
 }
 
-static int32_t dot2(uint32_t a, uint32_t b, int32_t sum) {
+INLINE int32_t dot2(uint32_t a, uint32_t b, int32_t sum) {
   __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
   return sum;
 }
 
-static uint32_t even(uint32_t q) {
+INLINE uint32_t even(uint32_t q) {
   uint32_t pair;
   __asm__("sxtb16 %0, %1" : "=r"(pair) : "r"(q));
   return pair;
 }
 
-static uint32_t odd(uint32_t q) {
+INLINE uint32_t odd(uint32_t q) {
   uint32_t pair;
   __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(q));
   return pair;
 }
 
-static void unpack(int32_t *sums, uint32_t even_sums, uint32_t odd_sums) {
+/* Two pairs of 16-bit sums become, or are added to, the sums of a unit. */
+INLINE void add_unit(sum_t *sums, uint32_t even_sums, uint32_t odd_sums) {
+#if SUM_BITS == 16
+  __builtin_memcpy(sums, &even_sums, sizeof even_sums);
+  __builtin_memcpy(sums + 2, &odd_sums, sizeof odd_sums);
+#else
   sums[0] += (int16_t)even_sums;
   sums[1] += (int16_t)odd_sums;
   sums[2] += (int32_t)even_sums >> 16;
   sums[3] += (int32_t)odd_sums >> 16;
+#endif
 }
 
-/* Adds `plus` rows to sums and subtracts `minus` of them. There are few enough
- * rows for 16 bits. Sixteen columns at a time stay in registers. */
-static void add_chosen(int32_t *sums, const int8_t *const *plus, int num_plus,
-                       const int8_t *const *minus, int num_minus, int width) {
-  int m = 0;
-  for (; m + 16 <= width; m += 16, sums += 16) {
-    uint32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-    const int8_t *const *rows = minus, *const *end = minus + num_minus;
-    for (int pass = 0;; ++pass) {
-      while (rows != end) {
-        const int8_t *row = *rows++ + m;
-        uint32_t q0 = word(row), q1 = word(row + 4);
-        uint32_t q2 = word(row + 8), q3 = word(row + 12);
-        a0 = add_even(a0, q0), b0 = add_odd(b0, q0);
-        a1 = add_even(a1, q1), b1 = add_odd(b1, q1);
-        a2 = add_even(a2, q2), b2 = add_odd(b2, q2);
-        a3 = add_even(a3, q3), b3 = add_odd(b3, q3);
-      }
-      if (pass) break;
-      if (num_minus) {
-        a0 = negate(a0), a1 = negate(a1), a2 = negate(a2), a3 = negate(a3);
-        b0 = negate(b0), b1 = negate(b1), b2 = negate(b2), b3 = negate(b3);
-      }
-      rows = plus, end = plus + num_plus;
+/* Adds `plus` rows to the sums of `units` units, at most four, which stay in
+ * registers, and subtracts `minus` of them. */
+INLINE void add_block(sum_t *sums, const int8_t *const *rows, int num_plus,
+                      int num_minus, int at, int units) {
+  uint32_t a[4] = {0}, b[4] = {0};
+  const int8_t *const *middle = rows + num_minus, *const *end;
+  for (end = middle; rows != end;) {
+    const int8_t *row = *rows++ + at;
+    for (int k = 0; k < units; ++k) {
+      uint32_t q = word(row + 4 * k);
+      a[k] = add_even(a[k], q), b[k] = add_odd(b[k], q);
     }
-    unpack(sums, a0, b0), unpack(sums + 4, a1, b1);
-    unpack(sums + 8, a2, b2), unpack(sums + 12, a3, b3);
   }
-  for (; m < width; ++m, ++sums) {
-    for (int k = 0; k < num_plus; ++k) *sums += plus[k][m];
-    for (int k = 0; k < num_minus; ++k) *sums -= minus[k][m];
+  for (int k = 0; k < units; ++k) {
+    uint32_t even_sums = 0, odd_sums = 0;
+#if SUM_BITS == 16
+    even_sums = word(sums + 4 * k), odd_sums = word(sums + 4 * k + 2);
+#endif
+    a[k] = subtract(even_sums, a[k]), b[k] = subtract(odd_sums, b[k]);
+  }
+  for (end = middle + num_plus; rows != end;) {
+    const int8_t *row = *rows++ + at;
+    for (int k = 0; k < units; ++k) {
+      uint32_t q = word(row + 4 * k);
+      a[k] = add_even(a[k], q), b[k] = add_odd(b[k], q);
+    }
+  }
+  for (int k = 0; k < units; ++k) add_unit(sums + 4 * k, a[k], b[k]);
+}
+
+/* Subtracts num_minus rows from sums, adds num_plus that follow. There are few
+ * enough of them for 16 bits. */
+APART void add_chosen(sum_t *sums, const int8_t *const *rows, int num_plus,
+                      int num_minus, int width) {
+  int m = 0;
+  for (; m + 16 <= width; m += 16) {
+    add_block(sums + m, rows, num_plus, num_minus, m, 4);
+  }
+  for (; m < width; m += 4) {
+    add_block(sums + m, rows, num_plus, num_minus, m, 1);
   }
 }
 #else
-static void add_chosen(int32_t *sums, const int8_t *const *plus, int num_plus,
-                       const int8_t *const *minus, int num_minus, int width) {
-  for (int k = 0; k < num_plus; ++k) {
-    for (int m = 0; m < width; ++m) sums[m] += plus[k][m];
+#define PLACE(k) (k)
+
+INLINE int any_of_four(const int8_t *spikes) {
+  return (spikes[0] | spikes[1] | spikes[2] | spikes[3]) != 0;
+}
+
+APART void add_chosen(sum_t *sums, const int8_t *const *rows, int num_plus,
+                      int num_minus, int width) {
+  const int8_t *const *middle = rows + num_minus, *const *end;
+  int m = 0;
+#if defined(__GNUC__)
+  for (; m + 128 <= width; m += 128) { /* which stay in vector registers */
+    shorts a[8] = {{0}};
+    end = middle + num_plus;
+    for (const int8_t *const *row = rows; row != middle; ++row) {
+      for (int k = 0; k < 8; ++k) a[k] -= WIDEN(*row + m + 16 * k);
+    }
+    for (const int8_t *const *row = middle; row != end; ++row) {
+      for (int k = 0; k < 8; ++k) a[k] += WIDEN(*row + m + 16 * k);
+    }
+    for (int k = 0; k < 128; ++k) {
+      sums[m + k] = (sum_t)(sums[m + k] + a[k / 16][k % 16]);
+    }
   }
-  for (int k = 0; k < num_minus; ++k) {
-    for (int m = 0; m < width; ++m) sums[m] -= minus[k][m];
+#endif
+  end = middle + num_plus;
+  for (; m < width; ++m) {
+    int32_t sum = sums[m];
+    for (const int8_t *const *row = rows; row != end; ++row) {
+      sum += row < middle ? -(*row)[m] : (*row)[m];
+    }
+    sums[m] = (sum_t)sum;
   }
 }
 #endif
@@ -228,87 +303,123 @@ static void add_chosen(int32_t *sums, const int8_t *const *plus, int num_plus,
 #define CHOSEN 128 /* rows at a time: of 8 bits, so that 16 hold their sum */
 
 /* Adds rows of weights to sums where spikes are 1, subtracts where -1. */
-static void add_rows(int32_t *sums, const int8_t *spikes, int count,
-                     const int8_t *rows, int width) {
-  const int8_t *plus[CHOSEN], *minus[CHOSEN];
-  int num_plus = 0, num_minus = 0;
-  for (int k = 0; k < count; ++k, rows += width) {
-    if (spikes[k] > 0) {
-      plus[num_plus++] = rows;
-    } else if (spikes[k] < 0) {
-      minus[num_minus++] = rows;
+APART void add_rows(sum_t *sums, const int8_t *spikes, int count,
+                    const int8_t *weights, int width) {
+  /* The rows to subtract fill the list from its middle downwards. */
+  const int8_t *rows[2 * CHOSEN];
+  int low = CHOSEN, high = CHOSEN;
+  for (int k = 0; k < count; k += 4, weights += 4 * width) {
+    if (!any_of_four(spikes + k)) continue;
+    for (int j = 0; j < 4; ++j) {
+      if (spikes[k + j] > 0) {
+        rows[high++] = weights + j * width;
+      } else if (spikes[k + j] < 0) {
+        rows[--low] = weights + j * width;
+      }
     }
-    if (num_plus == CHOSEN || num_minus == CHOSEN) {
-      add_chosen(sums, plus, num_plus, minus, num_minus, width);
-      num_plus = num_minus = 0;
+    if (high > 2 * CHOSEN - 4 || low < 4) {
+      add_chosen(sums, rows + low, high - CHOSEN, CHOSEN - low, width);
+      low = high = CHOSEN;
     }
   }
-  if (num_plus || num_minus) {
-    add_chosen(sums, plus, num_plus, minus, num_minus, width);
+  if (high > low) {
+    add_chosen(sums, rows + low, high - CHOSEN, CHOSEN - low, width);
   }
 }
 
-/* sums = values x weights. Of four columns at a time, four weights of each
- * follow each other, and count is filled up to a multiple of four by zeros. */
-static void multiply(int32_t *sums, const int8_t *values, int count,
-                     const int8_t *weights, int width) {
+/* sums = values x weights. Of a unit, for each four values (filled up with
+ * zeros) four weights of each gate follow each other. */
+APART void multiply(int32_t *sums, const int8_t *values, int count,
+                    const int8_t *weights, int units) {
+  int fours = (count + 3) / 4;
 #if defined(__ARM_FEATURE_DSP)
   uint32_t pairs[DENSE_WORDS], *end = pairs; /* even and odd ones in turn */
-  for (int k = 0; k < count; k += 4, end += 2) {
-    uint32_t q = 0;
-    if (k + 4 <= count) {
-      q = word(values + k);
-    } else {
-      for (int j = k; j < count; ++j) {
-        q |= (uint32_t)(uint8_t)values[j] << 8 * (j - k);
-      }
-    }
+  for (int k = 0; k < fours; ++k, end += 2) {
+    uint32_t q = word(values + 4 * k);
     end[0] = even(q);
     end[1] = odd(q);
   }
-  for (int m = 0; m < width; m += 4) {
+#define DOT4(sum, at)                                    \
+  q = word(weights + (at)), sum = dot2(even(q), x0, sum), \
+  sum = dot2(odd(q), x1, sum)
+#define DOT16(at)                                                        \
+  DOT4(s0, at), DOT4(s1, (at) + 4), DOT4(s2, (at) + 8), DOT4(s3, (at) + 12)
+  for (int j = 0; j < units; ++j, sums += 4) {
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (const uint32_t *p = pairs; p != end; p += 2, weights += 16) {
-      uint32_t x0 = p[0], x1 = p[1], q;
-      q = word(weights), s0 = dot2(odd(q), x1, dot2(even(q), x0, s0));
-      q = word(weights + 4), s1 = dot2(odd(q), x1, dot2(even(q), x0, s1));
-      q = word(weights + 8), s2 = dot2(odd(q), x1, dot2(even(q), x0, s2));
-      q = word(weights + 12), s3 = dot2(odd(q), x1, dot2(even(q), x0, s3));
+    const uint32_t *p = pairs;
+    uint32_t x0, x1, q;
+    for (int k = fours & 3; k; --k, p += 2, weights += 16) {
+      x0 = p[0], x1 = p[1], DOT16(0);
     }
-    sums[m] = s0, sums[m + 1] = s1, sums[m + 2] = s2, sums[m + 3] = s3;
+    for (; p != end; p += 8, weights += 64) {
+      x0 = p[0], x1 = p[1], DOT16(0);
+      x0 = p[2], x1 = p[3], DOT16(16);
+      x0 = p[4], x1 = p[5], DOT16(32);
+      x0 = p[6], x1 = p[7], DOT16(48);
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+  }
+#elif defined(__GNUC__)
+  shorts wide[DENSE_WORDS / 2]; /* each value for all four gates */
+  for (int k = 0; k < 4 * fours; ++k) {
+    for (int gate = 0; gate < 4; ++gate) {
+      wide[k / 4][4 * gate + k % 4] = values[k];
+    }
+  }
+  for (int j = 0; j < units; ++j, sums += 4) {
+    ints acc = {0}; /* of each gate two parts */
+    for (int k = 0; k < fours; ++k, weights += 16) {
+      ints pairs = (ints)(WIDEN(weights) * wide[k]);
+      acc += (pairs >> 16) + (pairs << 16 >> 16);
+    }
+    for (int gate = 0; gate < 4; ++gate) {
+      sums[gate] = acc[2 * gate] + acc[2 * gate + 1];
+    }
   }
 #else
-  for (int m = 0; m < width; m += 4, weights += 4 * ((count + 3) & ~3)) {
-    for (int column = 0; column < 4; ++column) {
-      int32_t sum = 0;
-      for (int k = 0; k < count; ++k) {
-        int place = (k >> 2) * 16 + column * 4 + (k & 3);
-        sum += (int32_t)values[k] * weights[place];
+  for (int j = 0; j < units; ++j, sums += 4) {
+    int32_t part[4] = {0};
+    for (int k = 0; k < fours; ++k, weights += 16) {
+      for (int m = 0; m < 16; ++m) {
+        part[m / 4] += (int32_t)values[4 * k + m % 4] * weights[m];
       }
-      sums[m + column] = sum;
     }
+    for (int gate = 0; gate < 4; ++gate) sums[gate] = part[gate];
   }
 #endif
 }
 
-/* The sums of the product with an operand, in one slot. */
-static void product(operand in, int slot, int count, const int8_t *weights,
-                    int width, int32_t *sums) {
-  const int8_t *values = in.values + (in.slots > 1 ? slot * count : 0);
-  if (in.kind == ANALOG) {
-    multiply(sums, values, count, weights, width);
-    return;
+typedef struct { /* of all units, in one of both arrays */
+  int analog;
+  const int32_t *dense;
+  const sum_t *spikes;
+} product;
+
+INLINE int32_t sum_of(product p, int j, int gate) {
+  return p.analog ? p.dense[4 * j + gate] : p.spikes[4 * j + PLACE(gate)];
+}
+
+/* The product of a slot of an operand, in an array that fits. */
+INLINE product product_of(operand in, int slot, int count,
+                          const int8_t *weights, int units, int32_t *dense,
+                          sum_t *sums) {
+  const int8_t *values = in.values + (in.slots > 1 ? slot * FILLED(count) : 0);
+  product made = {in.kind == ANALOG, dense, sums};
+  if (made.analog) {
+    multiply(dense, values, count, weights, units);
+    return made;
   }
   if (in.kind != RUNNING) {
-    for (int m = 0; m < width; ++m) sums[m] = 0;
+    for (int m = 0; m < 4 * units; ++m) sums[m] = 0;
   }
-  for (int t = 0; t < in.steps; ++t, values += count) {
-    add_rows(sums, values, count, weights, width);
+  for (int t = 0; t < in.steps; ++t, values += FILLED(count)) {
+    add_rows(sums, values, count, weights, 4 * units);
   }
+  return made;
 }
 
 /* What a layer has sent in the element before. */
-static operand sent_by(const layer *l, const model_state *s) {
+INLINE operand sent_by(const layer *l, const model_state *s) {
   operand out = {l->sends, 1, 1, s->s8 + l->sent};
   if (SLOTS > 1) out.slots = SLOTS;
   if (SLOTS == 1 && l->sends != ANALOG) out.steps = NUM_STEPS;
@@ -325,39 +436,46 @@ INLINE int32_t run_site(const layer *l, int site, int j, int32_t d, int16_t *v,
   return *spike * n->amplitude[j];
 }
 
-/* One element of a layer; pooled[j] is what is pooled of its output. */
-static void run_layer(const layer *l, operand in, model_state *s,
-                      int32_t *pooled) {
-  int units = l->units, width = 4 * units, shared = SLOTS == 1;
-  int counts = l->sends == SPIKES;
-  int32_t *w_sums = s->s32 + l->w_sums, *u_sums = s->s32 + l->u_sums;
-  int32_t *c_sums = s->s32 + C_SUMS, *h_sums = s->s32 + H_SUMS;
+/* The drive of a gate of unit j. */
+INLINE int32_t drive(const layer *l, int k, int j, product w, product u) {
+  int32_t sum = sum_of(u, j, k);
+  if (!l->joined) {
+    sum = l->b[4 * j + k] + sum_of(w, j, k) * ((int32_t)1 << l->w_up[k]) +
+          sum * ((int32_t)1 << l->u_up[k]);
+  }
+  return shift_down(sum, l->down[k]);
+}
+
+/* One element of a layer. */
+INLINE void run_layer(const layer *l, operand in, model_state *s) {
+  int units = l->units, shared = SLOTS == 1, counts = l->sends == SPIKES;
+  int several = shared && l->steps > 1; /* steps of which a mean is taken */
+  operand own = sent_by(l, s);
+  product w = {0}, u = {0};
+  int32_t *c_sums = s->s32 + C_SUMS, *output = s->s32 + OUTPUT;
   int16_t *c = s->s16 + l->c, *x = s->s16 + l->x, *v = s->s16 + V;
   int8_t *sent = s->s8 + l->sent;
-  const int *w_shift = l->w_shift, *u_shift = l->u_shift;
   for (int site = 0; site < SITES; ++site) {
-    for (int j = 0; l->site[site] && j < units; ++j) {
+    if (!l->site[site]) continue;
+    for (int j = 0; j < units; ++j) {
       v[site * units + j] = l->site[site]->v_0[j];
     }
   }
-  for (int j = 0; j < units; ++j) c_sums[j] = h_sums[j] = 0;
   for (int t = 0; t < l->steps; ++t) {
     int slot = shared ? 0 : t;
     if (t == 0 || in.slots > 1) {
-      product(in, slot, l->inputs, l->w, width, w_sums);
+      w = product_of(in, slot, l->inputs, l->w, units, s->s32 + W,
+                     s->sums + l->w_sums);
     }
     if (t == 0 || !shared) {
-      product(sent_by(l, s), slot, units, l->u, width, u_sums);
+      u = product_of(own, slot, units, l->u, units, s->s32 + U,
+                     s->sums + l->u_sums);
     }
     for (int j = 0; j < units; ++j) {
       int32_t out[4], new_c, phi, h;
       int spikes[SITES] = {0};
-#define RUN_GATE(k)                                              \
-  out[k] = run_site(l, k, j,                                     \
-                    l->b[k * units + j] +                        \
-                        shift(w_sums[k * units + j], w_shift[k]) + \
-                        shift(u_sums[k * units + j], u_shift[k]), \
-                    v, &spikes[k])
+#define RUN_GATE(k) \
+  out[k] = run_site(l, k, j, drive(l, k, j, w, u), v, &spikes[k])
       RUN_GATE(SITE_I);
       RUN_GATE(SITE_F);
       RUN_GATE(SITE_G);
@@ -369,14 +487,15 @@ static void run_layer(const layer *l, operand in, model_state *s,
       phi = run_site(l, SITE_C, j, shift(new_c, l->c_bits - FRACTION), v,
                      &spikes[SITE_C]);
       h = shift(out[SITE_O] * phi, FRACTION);
-      if (shared) {
-        c_sums[j] += new_c;
-      } else {
+      if (!several) {
         c[slot * units + j] = (int16_t)new_c;
+      } else {
+        c_sums[j] = (t ? c_sums[j] : 0) + new_c;
       }
       if (l->delta) {
         for (int k = 0; k < NUM_STEPS; ++k) {
-          sent[k * units + j] = (int8_t)delta_step(l->delta, j, x + j, h);
+          sent[k * FILLED(units) + j] =
+              (int8_t)delta_step(l->delta, j, x + j, h);
         }
         h = x[j];
       } else if (counts) {
@@ -386,20 +505,20 @@ static void run_layer(const layer *l, operand in, model_state *s,
           spikes[SITE_H] = spikes[SITE_O] * spikes[SITE_C];
         }
         h = spikes[SITE_H];
-        sent[t * units + j] = (int8_t)h;
-      } else if (!shared) {
-        sent[t * units + j] = (int8_t)clip(shift(h, FRACTION - 7), -128, 127);
+        sent[t * FILLED(units) + j] = (int8_t)h;
+      } else if (!several) {
+        sent[slot * FILLED(units) + j] =
+            (int8_t)clip(shift(h, FRACTION - 7), -128, 127);
       }
-      h_sums[j] += h;
+      if (l->last || several) output[j] = (t ? output[j] : 0) + h;
     }
   }
+  if (!several) return;
   for (int j = 0; j < units; ++j) {
-    if (shared) c[j] = (int16_t)divide(c_sums[j], l->steps);
-    pooled[j] = h_sums[j];
-    if (shared && !l->delta && !counts) {
-      pooled[j] = divide(h_sums[j], l->steps);
-      sent[j] = (int8_t)clip(shift(pooled[j], FRACTION - 7), -128, 127);
-    }
+    c[j] = (int16_t)divide(c_sums[j], l->steps);
+    if (l->delta || counts) continue;
+    output[j] = divide(output[j], l->steps);
+    sent[j] = (int8_t)clip(shift(output[j], FRACTION - 7), -128, 127);
   }
 }
 
@@ -414,7 +533,7 @@ static operand encode(const model_feature *x, model_state *s) {
     }
     if (INPUT_KIND == SPIKES) v = input_lif->v_0[j];
     for (int t = 0; t < INPUT_STEPS; ++t) {
-      sent[t * NUM_FEATURES + j] = (int8_t)(
+      sent[t * FILLED(NUM_FEATURES) + j] = (int8_t)(
           INPUT_KIND == SPIKES ? lif_step(input_lif, j, &v, x[j], 1)
                                : delta_step(input_delta, j, s->s16 + j, x[j]));
     }
@@ -428,27 +547,35 @@ static operand encode(const model_feature *x, model_state *s) {
 
 void model_reset(model_state *s) {
   for (size_t k = 0; k < sizeof s->s32 / sizeof *s->s32; ++k) s->s32[k] = 0;
+  for (size_t k = 0; k < sizeof s->sums / sizeof *s->sums; ++k) s->sums[k] = 0;
   for (size_t k = 0; k < sizeof s->s16 / sizeof *s->s16; ++k) s->s16[k] = 0;
   for (size_t k = 0; k < sizeof s->s8 / sizeof *s->s8; ++k) s->s8[k] = 0;
   s->elements = 0;
+  for (int k = 0; k < NUM_LAYERS; ++k) {
+    const layer *l = &layers[k];
+    for (int m = 0; l->joined && m < 4 * l->units; ++m) {
+      s->sums[l->u_sums + (m & ~3) + PLACE(m & 3)] = (sum_t)l->b[m];
+    }
+  }
 }
 
 void model_step(model_state *s, const model_feature x[NUM_FEATURES]) {
-  int32_t *h = s->s32 + OUTPUT;
   operand in = encode(x, s);
-  for (int k = 0; k < NUM_LAYERS; ++k) {
-    run_layer(&layers[k], in, s, h);
-    in = sent_by(&layers[k], s);
-  }
+#define RUN_LAYER(k)             \
+  run_layer(&layers[k], in, s);  \
+  in = sent_by(&layers[k], s);
+  FOR_LAYERS(RUN_LAYER)
+#undef RUN_LAYER
   for (int p = 0; p < NUM_POOLS; ++p) {
-    int32_t *pool = s->s32 + POOLED + p * READ_UNITS;
-    for (int j = 0; j < READ_UNITS; ++j) {
-      if (s->elements == 0 || pools[p] == 'l') {
-        pool[j] = h[j];
-      } else if (pools[p] == 'm') {
-        pool[j] += h[j];
-      } else if (h[j] > pool[j]) {
-        pool[j] = h[j];
+    const int32_t *h = s->s32 + OUTPUT;
+    int32_t *pooled = s->s32 + pools[p].at;
+    for (int j = 0; j < READ_UNITS && pools[p].kind != LAST; ++j) {
+      if (s->elements == 0) {
+        pooled[j] = h[j];
+      } else if (pools[p].kind == MEAN) {
+        pooled[j] += h[j];
+      } else if (h[j] > pooled[j]) {
+        pooled[j] = h[j];
       }
     }
   }
@@ -459,10 +586,10 @@ int model_classify(const model_state *s, int32_t outputs[NUM_OUTPUTS]) {
   int best = 0;
   for (int k = 0; k < NUM_OUTPUTS; ++k) outputs[k] = readout_b[k];
   for (int p = 0; p < NUM_POOLS; ++p) {
-    const int32_t *pool = s->s32 + POOLED + p * READ_UNITS;
-    int32_t terms = pools[p] == 'm' ? s->elements : 1;
+    const int32_t *pooled = s->s32 + pools[p].at;
+    int32_t terms = pools[p].kind == MEAN ? s->elements : 1;
     for (int j = 0; j < READ_UNITS; ++j) {
-      int32_t value = pool[j] * (READ_COUNTS ? 1 << FEATURE : 1);
+      int32_t value = pooled[j] * (READ_COUNTS ? 1 << FEATURE : 1);
       int32_t feature = divide(value, terms * (READ_COUNTS ? 1 : SLOTS));
       for (int k = 0; k < NUM_OUTPUTS; ++k) {
         outputs[k] +=
@@ -474,4 +601,14 @@ int model_classify(const model_state *s, int32_t outputs[NUM_OUTPUTS]) {
     if (outputs[k] > outputs[best]) best = k;
   }
   return best;
+}
+
+int model_spikes(const model_state *s, int layer) {
+  operand out = sent_by(&layers[layer], s);
+  int count = 0, filled = FILLED(layers[layer].units);
+  if (out.kind == ANALOG) return 0;
+  for (int k = 0; k < out.slots * out.steps * filled; ++k) {
+    count += out.values[k] != 0;
+  }
+  return count;
 }
