@@ -347,7 +347,7 @@ def _told(read: dict[str, Any]) -> dict[str, Any]:
 def load(folder: Path,
          dataset: base.DataSet,
          spiking: bool | None = None) -> Source:
-  """What `read_model` does, for a stage that reads an SNN, an LSTM or (None) both."""
+  """`read_model` for a stage that reads an SNN, an LSTM or (None) either."""
   found = read_model(folder)
   if found.data_digest != base.digest(dataset):
     raise ValueError(

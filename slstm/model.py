@@ -84,7 +84,7 @@ class Forward(NamedTuple):
   observed: tuple[Any, ...]
 
 
-def standardising(x: Array, *, shared_scale: bool = False) -> Encoder:
+def standardising(x: Any, *, shared_scale: bool = False) -> Encoder:
   """A direct encoder with the statistics of training data.
 
   Args:
