@@ -69,7 +69,7 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
   if unknown:
     raise ValueError(f'--variants: no {", ".join(sorted(unknown))}; there are '
                      f'{", ".join(VARIANTS)}.')
-  rows = []
+  chosen = []  # all of them before the first is run, which may take long
   for name in _CHOSEN.value:
     text, changes = VARIANTS[name]
     if 'family' in changes:
@@ -79,8 +79,11 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
       variant = config_lib.replace(experiment, **changes)
     if variant == experiment and name != 'base':
       continue  # The config has that already.
-    cells = _row(variant, experiment, dataset, workdir, name)
-    rows.append({'variant': text, **cells})
+    chosen.append((name, text, variant))
+  rows = [{
+      'variant': text,
+      **_row(variant, experiment, dataset, workdir, name)
+  } for name, text, variant in chosen]
   shown = tables.markdown(pd.DataFrame(rows))
   text = (f'# Ablation at T = {experiment.conversion.num_steps}\n\n{shown}\n\n'
           'One seed. Each variant differs from the config in what it says. All '

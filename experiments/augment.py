@@ -76,6 +76,9 @@ def mask(key: Array, x: Array, widest: int, *, axis: int) -> Array:
   Interspeech 2019, section 2.
   """
   batch, size = len(x), x.shape[axis]
+  if widest > size:
+    raise ValueError(f'mask: up to {widest} places of axis {axis}, which has '
+                     f'{size}; expected no more.')
   width_key, start_key = jax.random.split(key)
   shape = (MASKS, batch, 1)
   width = jax.random.randint(width_key, shape, 0, widest + 1)

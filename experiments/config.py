@@ -162,6 +162,9 @@ class Conversion:
                        f'{",".join(self.sites)}, num_steps {self.num_steps}, '
                        f'coupling {self.coupling}; expected sites h, and '
                        'coupling shared if there are several steps.')
+    if self.is_sigma_delta and self.granularity != 'unit':
+      raise ValueError(f'granularity is {self.granularity}; expected unit, as '
+                       f'{SIGMA_DELTA} makes a neuron for each.')
     types.check_choice('encoding', self.encoding, ('direct', 'spiking'))
     if self.encoder_steps and self.encoding == 'direct':
       raise ValueError(f'encoder_steps is {self.encoder_steps}; it needs '
@@ -261,7 +264,8 @@ def with_family(experiment: Experiment,
 def sigma_delta(experiment: Experiment, num_steps: int) -> Experiment:
   """The same with sigma-delta neurons, trained to keep to their rates."""
   conversion = {'neuron': SIGMA_DELTA, 'sites': ('h',), 'num_steps': num_steps,
-                'coupling': 'step' if num_steps == 1 else 'shared'
+                'coupling': 'step' if num_steps == 1 else 'shared',
+                'granularity': 'unit'
                }  # yapf: disable
   spiking = experiment.conversion.encoding == 'spiking'
   targets = {'rate_target': experiment.conversion.rate,

@@ -34,7 +34,7 @@ _SEQUENCES = flags.DEFINE_integer('sequences', 3,
 def export(experiment: Experiment, dataset: base.DataSet,
            workdir: pathlib.Path) -> None:
   """Writes the C of the model in --source into the work directory."""
-  model, _, _ = stages.load(main.source(), dataset)
+  model = stages.load(main.source(), dataset).model
   calibration = stages.calibration_inputs(experiment, dataset)
   ints = slstm.quantise(model, calibration, bits=_BITS.value)
   slstm.save_integers(ints, workdir / 'model.slstm')

@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments import main
 from experiments import runs
+from experiments import stages
 from experiments.bench import measure as bench
 from experiments.config import Experiment
 from experiments.datasets import base
@@ -45,7 +46,7 @@ def latency(experiment: Experiment, dataset: base.DataSet,
                 base.digest(dataset)):
     if set(models) <= set(runs.read_json(path)['models']):
       return
-  loaded = {k: slstm.load_model(path / 'model') for k, path in models.items()}
+  loaded = {k: stages.read_model(path).model for k, path in models.items()}
   runs.write_json(path, measure(loaded, dataset.test.x[:1]))
 
 

@@ -6,6 +6,7 @@ import pathlib
 import re
 import sys
 from typing import Any, Callable
+import warnings
 
 from absl import app
 from absl import flags
@@ -34,6 +35,7 @@ def main(run: Run, reads_source: bool = False) -> None:
     reads_source: whether there is a flag --source, see `source`.
   """
   logging.set_verbosity(logging.WARNING)  # orbax tells much below that
+  warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
   parser = _ConfigParser('config')
   config_flags.register_flag_parser_for_type(tuple, _TupleParser())
   flags.DEFINE_string('workdir', None, 'Folder to write; made if absent.')

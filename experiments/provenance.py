@@ -13,7 +13,8 @@ from experiments.reporting import load
 # What a pipeline changes of its config, for all and for sigma-delta neurons.
 _CHANGED = ('data.path', 'conversion.num_steps')
 _SIGMA_DELTA = ('conversion.neuron', 'conversion.sites', 'conversion.coupling',
-                'snn.rate_target', 'snn.input_target', *load.OF_FAMILY
+                'conversion.granularity', 'snn.rate_target',
+                'snn.input_target', *load.OF_FAMILY
                )  # yapf: disable
 
 

@@ -1,8 +1,9 @@
 """Work directories: one stage of an experiment each, written once.
 
   config.json    stage, identity, source, teacher, the part of the config that
-                 the stage and its sources read, digest of the data, commit, and
-                 those at which it went on after it was killed
+                 the stage and its sources read, digests of the data and of the
+                 models that it reads and makes, commit, and those at which it
+                 went on after it was killed
   model/         the stage's model, if it makes one
   metrics.json   its results; written last, so it marks a finished stage
 
@@ -28,13 +29,13 @@ from experiments.config import Experiment
 Path = pathlib.Path
 
 
-def begin(
-    workdir: Path,
-    stage: str,
-    experiment: Mapping[str, Any],
-    data_digest: str,
-    sources: Mapping[str, Path] | None = None,
-    reuse: Sequence[Path] = ()) -> bool:
+def begin(workdir: Path,
+          stage: str,
+          experiment: Mapping[str, Any],
+          data_digest: str,
+          sources: Mapping[str, Path] | None = None,
+          reuse: Sequence[Path] = (),
+          models: Mapping[str, str] | None = None) -> bool:
   """Opens a stage's work directory.
 
   Args:
@@ -45,6 +46,7 @@ def begin(
     sources: work directories that it reads, as 'source' or 'teacher'.
     reuse: work directories of pipelines; a finished stage of theirs that is
       this one is copied.
+    models: digest of the model of each of `sources`.
 
   Returns:
     Whether the stage is finished.
@@ -52,7 +54,7 @@ def begin(
   Raises:
     ValueError: if the directory belongs to another stage or config.
   """
-  sources = sources or {}
+  sources, models = sources or {}, models or {}
   names = {part: path.name for part, path in sources.items()}
   config: dict[str, Any] = {
       'stage': stage,
@@ -63,12 +65,16 @@ def begin(
   }
   made_from = {k: read_config(path)['identity'] for k, path in sources.items()}
   config['identity'] = _identity(config, made_from)
+  config['made_from'] = {
+      k: {'identity': v, 'model_digest': models.get(k)}
+      for k, v in made_from.items()
+  }  # yapf: disable
   config['commit'] = commit()
   path = workdir / 'config.json'
   if not path.exists():
-    _copy(config['identity'], reuse, workdir)
+    _copy(config, reuse, workdir)
   found = read_config(workdir) if path.exists() else config
-  if found['identity'] != config['identity']:
+  if not _same(found, config):
     old, new = _options(found), _options(config)
     different = [k for k in {**old, **new} if old.get(k) != new.get(k)]
     raise ValueError(
@@ -107,10 +113,30 @@ def _identity(config: Mapping[str, Any], made_from: Mapping[str, str]) -> str:
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _copy(identity: str, reuse: Sequence[Path], workdir: Path) -> None:
-  """Copies a finished stage of that identity, if there is one, in one move."""
+def _same(found: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+  """Whether two stages are the same run, of the same models if that is known.
+
+  config.json has these digests since they were introduced.
+  """
+  if found['identity'] != config['identity']:
+    return False
+  old = found.get('made_from', {})
+  known = lambda role: old.get(role, {}).get('model_digest')
+  return all(known(role) in (None, of['model_digest'])
+             for role, of in config['made_from'].items()
+             if of['model_digest'])  # yapf: disable
+
+
+def record(workdir: Path, **entries: Any) -> None:
+  """Adds to the config.json of a stage what is known once it has run."""
+  write_json(workdir / 'config.json', {**read_config(workdir), **entries})
+
+
+def _copy(config: Mapping[str, Any], reuse: Sequence[Path],
+          workdir: Path) -> None:
+  """Copies a finished stage that is the same, if there is one, in one move."""
   for path in (p for folder in reuse for p in folder.glob('*/metrics.json')):
-    if read_config(path.parent)['identity'] == identity:
+    if _same(read_config(path.parent), config):
       partial = workdir.with_name(f'{workdir.name}.partial')
       shutil.rmtree(partial, ignore_errors=True)
       kept = shutil.ignore_patterns('epochs')
@@ -130,7 +156,7 @@ def _options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-  """Reads the config.json of a stage; ValueError if it is not that of one."""
+  """Reads the config.json of a stage; ValueError if it is not what it wrote."""
   path = workdir / 'config.json'
   config = read_json(path)
   for key in ('stage', 'source', 'experiment', 'data_digest', 'commit'):
@@ -138,6 +164,13 @@ def read_config(workdir: Path) -> dict[str, Any]:
       raise ValueError(f'{path} has no entry {key}; it is not that of a stage.')
   # Runs of before there were identities have one of their own.
   config.setdefault('identity', _identity(config, {}))
+  if 'made_from' in config:
+    of = {k: v['identity'] for k, v in config['made_from'].items()}
+    if _identity(config, of) != config['identity']:
+      raise ValueError(
+          f'{path} was edited: its entries do not give its identity, which is '
+          'a digest of them. Restore it, or remove the folder to run its stage '
+          'anew.')
   return config
 
 

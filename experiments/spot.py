@@ -22,6 +22,7 @@ import rich.table
 
 from experiments import binary
 from experiments import runs
+from experiments import stages
 import slstm
 from third_party.speech_commands import data as speech_commands
 from third_party.speech_commands import frontend
@@ -54,7 +55,7 @@ def load(folder: pathlib.Path) -> slstm.Model:
   if name != 'speech_commands':
     raise ValueError(f'--model={folder} was trained on {name}; expected '
                      'a model of speech_commands.')
-  return slstm.load_model(folder / 'model')
+  return stages.read_model(folder).model
 
 
 def as_input(model: slstm.Model, values: np.ndarray) -> np.ndarray:

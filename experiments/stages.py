@@ -8,7 +8,8 @@ last epoch. What a stage needs to know of a model it takes from the model.
 import dataclasses
 import pathlib
 import shutil
-from typing import Any, Sequence
+from typing import Any, NamedTuple, Sequence
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +72,10 @@ def convert(experiment: Experiment,
             workdir: Path,
             reuse: Paths = ()) -> None:
   """Converts a source LSTM; writes the SNN and the report of the fits."""
-  model, read, digest = load(source, dataset)
-  read |= runs.sections(experiment, 'conversion')
-  if runs.begin(workdir, 'convert', read, digest, {'source': source}, reuse):
+  given = load(source, dataset, spiking=False)
+  model = given.model
+  read = given.read | runs.sections(experiment, 'conversion')
+  if _begin(workdir, 'convert', read, {'source': given}, reuse):
     return
   x = calibration_inputs(experiment, dataset)
   if experiment.conversion.is_sigma_delta:
@@ -124,9 +126,10 @@ def _sigma_delta(
 def select(experiment: Experiment, dataset: base.DataSet, source: Path,
            workdir: Path) -> None:
   """Ranks subsets of sites by what their conversion costs, untrained."""
-  model, read, digest = load(source, dataset)
-  read |= runs.sections(experiment, 'conversion')
-  if runs.begin(workdir, 'select', read, digest, {'source': source}):
+  given = load(source, dataset, spiking=False)
+  model = given.model
+  read = given.read | runs.sections(experiment, 'conversion')
+  if _begin(workdir, 'select', read, {'source': given}):
     return
   x = calibration_inputs(experiment, dataset)
   ranked = slstm.select(model, slstm.calibrate(model, x), x,
@@ -145,20 +148,24 @@ def train_snn(experiment: Experiment,
 
   Distillation needs a teacher, the work directory of the source LSTM.
   """
-  model, read, digest = load(source, dataset)
-  read |= runs.sections(experiment, 'data', 'snn', 'seed')
-  share = experiment.snn.distillation
-  sources, taught_by = {'source': source}, None
-  if share:
+  given = load(source, dataset, spiking=True)
+  read = given.read | runs.sections(experiment, 'data', 'snn', 'seed')
+  snn, taught_by = experiment.snn, None
+  if snn.input_target and given.model.encoder.neuron is None:
+    raise ValueError(f'config.snn.input_target is {snn.input_target}, but the '
+                     f'input of {source} is analog and has no spikes; leave it '
+                     "out, or convert with config.conversion.encoding=spiking.")
+  sources = {'source': given}
+  if snn.distillation:
     if teacher is None:
-      raise ValueError(f'config.snn.distillation is {share}; it needs '
-                       '--teacher, the work directory of the source LSTM.')
-    sources['teacher'] = teacher
-    taught_by, _, _ = load(teacher, dataset)
-  if runs.begin(workdir, 'train_snn', read, digest, sources, reuse):
+      raise ValueError(f'config.snn.distillation is {snn.distillation}; it '
+                       'needs --teacher, the work directory of the source '
+                       'LSTM.')
+    sources['teacher'] = load(teacher, dataset, spiking=False)
+    taught_by = sources['teacher'].model
+  if _begin(workdir, 'train_snn', read, sources, reuse):
     return
-  _train(model, experiment.snn.config(experiment.seed), dataset, workdir,
-         taught_by)
+  _train(given.model, snn.config(experiment.seed), dataset, workdir, taught_by)
 
 
 def evaluate(dataset: base.DataSet,
@@ -166,8 +173,9 @@ def evaluate(dataset: base.DataSet,
              workdir: Path,
              reuse: Paths = ()) -> None:
   """Measures a model on the test set: metric, operations, energy, spikes."""
-  model, read, digest = load(source, dataset)
-  if runs.begin(workdir, 'evaluate', read, digest, {'source': source}, reuse):
+  given = load(source, dataset)
+  model = given.model
+  if _begin(workdir, 'evaluate', given.read, {'source': given}, reuse):
     return
   x, y = dataset.test
   if model.is_spiking:
@@ -222,7 +230,7 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
   history = []
   if checkpoint.latest_step(saves) is not None:
     state = checkpoint.restore(saves, state)
-    history = runs.read_json(workdir / 'history.json')[:int(state.epoch)]
+    history = _history(workdir / 'history.json', int(state.epoch))
   metric = dataset.task.metric_name
   name = f'validation_{metric}'
   with progress.training(workdir.name, config, examples,
@@ -245,6 +253,18 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
   runs.write_json(workdir / 'metrics.json', {**best, 'history': history})
 
 
+def _history(path: Path, epochs: int) -> list[dict[str, Any]]:
+  """Metrics of the epochs that are saved; a warning tells if some are lost."""
+  found = runs.read_json(path) if path.is_file() else []
+  history = [metrics for metrics in found if metrics['epoch'] <= epochs]
+  if len(history) < epochs:
+    warnings.warn(
+        f'{path} has {len(history)} of {epochs} finished epochs. Training goes '
+        'on from the last; metrics of those before are missing in metrics.json '
+        'and in reports. To have them, stop, remove the folder and run anew.')
+  return history
+
+
 def _scores(part: str, model: slstm.Model,
             dataset: base.DataSet) -> dict[str, Any]:
   """Metric and loss of a model on that part of the data."""
@@ -258,19 +278,104 @@ def _judged(task: slstm.Task) -> dict[str, Any]:
   return {'metric': task.metric_name, 'higher_is_better': task.higher_is_better}
 
 
-def load(source: Path,
-         dataset: base.DataSet) -> tuple[slstm.Model, dict[str, Any], str]:
-  """A model of these data, what its stage read of the config, their digest."""
-  made, digest = runs.read_config(source), base.digest(dataset)
-  if made['data_digest'] != digest:
+class Source(NamedTuple):
+  """A stage's model, and what is known of it.
+
+  Attributes:
+    folder: the work directory.
+    model: is what config.json says, see `read_model`.
+    read: what the stage read of the config.
+    data_digest: of the data that it was made with.
+  """
+  folder: Path
+  model: slstm.Model
+  read: dict[str, Any]
+  data_digest: str
+
+
+def read_model(folder: Path) -> Source:
+  """The model of a work directory, checked against its config.json.
+
+  Raises:
+    FileNotFoundError: if a file is absent.
+    ValueError: if it is not the model that the stage wrote, or another one.
+  """
+  made = runs.read_config(folder)
+  model = checkpoint.load_model(folder / 'model')
+  found, told = _traits(model), _told(made['experiment'])
+  for name, value in told.items():
+    if value != found[name]:
+      raise ValueError(
+          f'{folder} holds a model with {name} {found[name]}, but its '
+          f'config.json says {value}. One of them was swapped or edited; '
+          'restore it, or remove the folder to run its stage anew.')
+  # Runs of before there were digests of models have none.
+  digest = made.get('model_digest')
+  if digest not in (None, checkpoint.digest(model)):
     raise ValueError(
-        f'{source} holds a model of other data (data_digest in config.json), '
-        f'those of {made["experiment"].get("data")}; give the --config and '
+        f'{folder}/model is not what its stage wrote: its digest is not that '
+        'in config.json (model_digest). It was swapped or edited; restore it, '
+        'or remove the folder to run its stage anew.')
+  return Source(folder, model, made['experiment'], made['data_digest'])
+
+
+def _traits(model: slstm.Model) -> dict[str, Any]:
+  """What options of a config can be seen in a model, as JSON has them."""
+  config = dataclasses.asdict(model.config)
+  spiking = model.encoder.neuron is not None
+  return {**config, 'pooling': list(model.config.pooling),
+          'hidden': [layer.num_units for layer in model.layers],
+          'sites': sorted(model.layers[0].neurons.present),
+          'encoding': 'spiking' if spiking else 'direct'}  # yapf: disable
+
+
+def _told(read: dict[str, Any]) -> dict[str, Any]:
+  """The same as a stage has read them."""
+  section = read.get('model', {})
+  lstm = {'num_steps': 1, 'sites': []} if section else {}
+  conversion = read.get('conversion', lstm)
+  seen = ('num_steps', 'coupling', 'surrogate', 'width', 'encoding')
+  told = {k: conversion[k] for k in seen if k in conversion}
+  if conversion.get('neuron') == config_lib.SIGMA_DELTA:
+    told.pop('coupling', None)  # that of T = 1 means nothing
+  if 'sites' in conversion:
+    told['sites'] = sorted(conversion['sites'])
+  seen = ('hidden', 'family', 'slope', 'levels', 'pooling')
+  return told | {k: section[k] for k in seen if k in section}
+
+
+def load(folder: Path,
+         dataset: base.DataSet,
+         spiking: bool | None = None) -> Source:
+  """`read_model` for a stage that reads an SNN, an LSTM or (None) either."""
+  found = read_model(folder)
+  if found.data_digest != base.digest(dataset):
+    raise ValueError(
+        f'{folder} holds a model of other data (data_digest in config.json), '
+        f'those of {found.read.get("data")}; give the --config and '
         'config.data that it was made with, or another folder.')
-  return checkpoint.load_model(source / 'model'), made['experiment'], digest
+  if spiking is not None and found.model.is_spiking != spiking:
+    kinds = {True: 'an SNN, as convert writes it', False: 'an LSTM, as '
+             'train_ann writes it'}  # yapf: disable
+    raise ValueError(f'{folder} holds {kinds[not spiking]}; expected '
+                     f'{kinds[spiking]}. Give the work directory of that.')
+  return found
+
+
+def _begin(workdir: Path,
+           stage: str,
+           read: dict[str, Any],
+           sources: dict[str, Source],
+           reuse: Paths = ()) -> bool:
+  """`runs.begin` of a stage that reads models of one data set."""
+  digests = {k: checkpoint.digest(v.model) for k, v in sources.items()}
+  folders = {k: v.folder for k, v in sources.items()}
+  data_digest = sources['source'].data_digest
+  return runs.begin(workdir, stage, read, data_digest, folders, reuse, digests)
 
 
 def _write_model(workdir: Path, model: slstm.Model) -> None:
   """Writes a stage's model; a killed run may have left one there already."""
   shutil.rmtree(workdir / 'model', ignore_errors=True)
   slstm.save_model(workdir / 'model', model)
+  runs.record(workdir, model_digest=checkpoint.digest(model))

@@ -21,6 +21,9 @@ _TEACHER = flags.DEFINE_string(
 def _run(experiment: Experiment, dataset: base.DataSet,
          workdir: pathlib.Path) -> None:
   teacher = pathlib.Path(_TEACHER.value) if _TEACHER.value else None
+  if teacher and not experiment.snn.distillation:
+    raise ValueError(f'--teacher={teacher} does nothing, as config.snn.'
+                     'distillation is 0; leave it out, or give a share.')
   stages.train_snn(experiment, dataset, main.source(), workdir, teacher)
 
 

@@ -17,10 +17,10 @@ from slstm.importers import from_linen
 from slstm.integer_file import load_integers
 from slstm.integer_file import save_integers
 from slstm.model import apply
+from slstm.model import constrain
 from slstm.model import init
 from slstm.model import standardising
 from slstm.model import stretch
-from slstm.neurons import constrain
 from slstm.neurons import Kind
 from slstm.neurons import LIF
 from slstm.neurons import register

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slstm import checkpoint
+from slstm import borders
 from slstm import model as model_lib
 from slstm import types
 from slstm.types import Array, Model, Sites
@@ -63,14 +63,11 @@ def calibrate(model: Model,
   if model.is_spiking or model.encoder.neuron is not None:
     raise ValueError('calibrate: model has spiking neurons; expected an ANN. '
                      'Calibrate before you convert it or its encoder.')
-  checkpoint.check_finite(model, 'calibrate: model')
+  borders.check_model(model, 'calibrate: model')
   types.check_shape('calibrate: x', x, 'B N D', D=model.num_features)
   if len(x) < 2:
     raise ValueError('calibrate: x has 1 example; expected one per half.')
-  bad = np.flatnonzero(~np.isfinite(np.asarray(x)).all(axis=(1, 2)))
-  if bad.size:
-    raise ValueError(f'calibrate: x of {bad.size} examples is not finite, the '
-                     f'first at index {bad[0]}. Drop or repair those examples.')
+  borders.check_inputs(x, 'calibrate: x')
   types.check_positive('calibrate: batch_size', batch_size)
   if bins not in [2**power for power in range(6, 15)]:
     raise ValueError(f'calibrate: bins is {bins}; expected a power of two in '

@@ -8,6 +8,7 @@ that cannot be read is reported by name and left as it is.
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 from typing import Any, Mapping
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from slstm import borders
 from slstm import model as model_lib
 from slstm import neurons
 from slstm.types import (Config, Encoder, Gates, Layer, Model, Readout, SITES,
@@ -27,62 +29,14 @@ _FORMAT = 2
 _Path = str | pathlib.Path
 
 
-def named_leaves(tree: Any) -> dict[str, Any]:
-  """The leaves of a pytree by name, such as 'layers[0].u.f', in its order."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  name = lambda path: jax.tree_util.keystr(path).removeprefix('.')
-  return {name(path): leaf for path, leaf in leaves}
-
-
-def check_finite(tree: Any, what: str) -> None:
-  """Raises ValueError, naming the leaf, where a value is NaN or infinite."""
-  for name, leaf in named_leaves(tree).items():
-    wide = np.complex128 if jnp.iscomplexobj(leaf) else np.float64
-    bad = ~np.isfinite(np.asarray(leaf, wide))
-    if bad.any():
-      raise ValueError(
-          f'{what}: {np.count_nonzero(bad)} of {bad.size} values of '
-          f'{name or "the leaf"} are not finite, the first at index '
-          f'{tuple(map(int, np.argwhere(bad)[0]))}; expected numbers. Did the '
-          'training that made them diverge?')
-
-
-def check_leaves(source: Any, template: Any, what: str) -> None:
-  """Checks that a pytree has the leaves that a template has, and is finite.
-
-  `what` says what the source is, such as 'convert: model'. Values of the
-  template are not read, so that its leaves may be jax.ShapeDtypeStruct.
-
-  Raises:
-    ValueError: naming the leaf, where only one of them has it, their shapes or
-      kinds of dtype (bool, integer, ...) differ, or a value is not finite.
-  """
-  given, expected = named_leaves(source), named_leaves(template)
-  for name in (*given, *expected):
-    if name not in given or name not in expected:
-      wrong = 'missing' if name in expected else 'not expected'
-      raise ValueError(f'{what}: leaf {name} is {wrong}. Was it made for '
-                       'another structure (number of layers, neurons)?')
-    found, wanted = _form(given[name]), _form(expected[name])
-    if found != wanted:
-      raise ValueError(
-          f'{what}: leaf {name} has shape {found} dtype; expected {wanted}.')
-  check_finite(source, what)
-
-
-def _form(leaf: Any) -> str:
-  kinds = jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating
-  dtype = jnp.result_type(leaf)
-  kind = next(k.__name__ for k in kinds if jnp.issubdtype(dtype, k))
-  return f'{np.shape(leaf)} and {kind}'
-
-
 def save(directory: _Path, step: int, tree: Any, *, keep: int = 2) -> None:
   """Writes a pytree of arrays as a step, of which the `keep` newest stay.
 
   FileExistsError if the directory holds this step or a later one.
   """
-  arrays = {k: np.asarray(leaf) for k, leaf in named_leaves(tree).items()}
+  arrays = {
+      k: np.asarray(leaf) for k, leaf in borders.named_leaves(tree).items()
+  }
   with _manager(directory, max_to_keep=keep) as manager:
     newest = manager.latest_step()
     if newest is not None and newest >= step:
@@ -126,8 +80,8 @@ def restore(directory: _Path, template: Any) -> Any:
 
   Raises what `read` does, or ValueError naming the first leaf that differs.
   """
-  arrays, names = read(directory), named_leaves(template)
-  check_leaves(arrays, names, f'checkpoint {directory}')
+  arrays, names = read(directory), borders.named_leaves(template)
+  borders.check_leaves(arrays, names, f'checkpoint {directory}')
   leaves = [jnp.asarray(arrays[name]) for name in names]
   return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
@@ -135,7 +89,8 @@ def restore(directory: _Path, template: Any) -> Any:
 def save_model(directory: _Path, model: Model) -> None:
   """Writes a model so that `load_model` needs nothing but the directory.
 
-  FileExistsError if that holds a model, ValueError if it could not be loaded.
+  FileExistsError if that holds a model, ValueError if it could not be loaded or
+  a value is out of range.
   """
   neuron_types = {
       f'layers[{index}].{site}': type(neuron).__name__
@@ -145,8 +100,9 @@ def save_model(directory: _Path, model: Model) -> None:
   }
   if model.encoder.neuron is not None:
     neuron_types['encoder'] = type(model.encoder.neuron).__name__
-  arrays, config = named_leaves(model), dataclasses.asdict(model.config)
-  unflatten(arrays, model.config, neuron_types, 'save_model: model')
+  arrays, config = borders.named_leaves(model), dataclasses.asdict(model.config)
+  made = unflatten(arrays, model.config, neuron_types, 'save_model: model')
+  borders.check_model(made, 'save_model: model')
   save(directory, 0, model)
   fields = {'format': _FORMAT, 'config': config, 'neurons': neuron_types}
   text = json.dumps(fields, indent=2) + '\n'
@@ -156,7 +112,8 @@ def save_model(directory: _Path, model: Model) -> None:
 def load_model(directory: _Path) -> Model:
   """Reads what `save_model` wrote.
 
-  FileNotFoundError if there is no model, ValueError if a file is corrupt.
+  FileNotFoundError if there is no model, ValueError if a file is corrupt or a
+  value out of range.
 
   Example:
     model = slstm.load_model('results/models/har/model')
@@ -177,7 +134,19 @@ def load_model(directory: _Path) -> Model:
     names = dict(fields['neurons'])
   except (ValueError, TypeError, KeyError, AttributeError) as error:
     raise ValueError(f'{path} does not describe a model: {error!r}.') from error
-  return unflatten(read(directory), config, names, str(directory))
+  model = unflatten(read(directory), config, names, str(directory))
+  borders.check_model(model, str(directory))
+  return model
+
+
+def digest(model: Model) -> str:
+  """SHA-256 of the parameters, to tell two models apart."""
+  sha = hashlib.sha256()
+  for name, leaf in borders.named_leaves(model).items():
+    array = np.ascontiguousarray(jnp.asarray(leaf))
+    sha.update(f'{name} {array.dtype} {array.shape}'.encode())
+    sha.update(array.tobytes())
+  return sha.hexdigest()
 
 
 def unflatten(arrays: Mapping[str, Any], config: Config,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slstm import activations
-from slstm import checkpoint
+from slstm import borders
 from slstm import fitting
 from slstm import model as model_lib
 from slstm import neurons
@@ -104,8 +104,9 @@ def convert(
       raise ValueError(f'convert: encoder_steps is {steps}, but the input '
                        'stays analog; expected an encoder_fit, or 0 steps.')
     source = dataclasses.replace(model, encoder=encoder._replace(neuron=None))
-  checkpoint.check_leaves(source, calibration.source,
-                          'convert: model against the calibration')
+  borders.check_leaves(source, calibration.source,
+                       'convert: model against the calibration')
+  borders.check_model(source, 'convert: model')
   snn_config = config.apply_to(model.config)
   centres = jnp.asarray(calibration.centres)
   by_layer = config.granularity == 'layer'
@@ -138,4 +139,5 @@ def convert(
     encoder = encoder._replace(neuron=neuron)
   snn = Model(encoder, tuple(layers), model.readout, snn_config)
   model_lib.check_model(snn)
+  borders.check_model(snn, 'convert: what the fits made')
   return Conversion(snn, tuple(reports), encoder_report)

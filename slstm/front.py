@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slstm import checkpoint
+from slstm import borders
 from slstm import model as model_lib
 from slstm import types
 from slstm.sigma_delta import sigma_delta
@@ -79,7 +79,8 @@ def trade_off(model: Model,
   """
   types.check_choice('trade_off: place', place, ('h', 'input'))
   types.check_shape('trade_off: x', x, 'B N D', D=model.num_features)
-  checkpoint.check_finite(model, 'trade_off: model')
+  borders.check_model(model, 'trade_off: model')
+  borders.check_inputs(x, 'trade_off: x')
   spiking = model.is_spiking if place == 'h' else model.encoder.neuron
   if spiking:
     raise ValueError(f'trade_off: the model has neurons at place {place!r} '

@@ -5,7 +5,7 @@ from typing import Any, Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from slstm import checkpoint
+from slstm import borders
 from slstm import model as model_lib
 from slstm.types import Config, Encoder, Gates, Layer, Model, Readout
 
@@ -28,7 +28,7 @@ def layer_from_linen(cell: Mapping[str, Any]) -> Layer:
   from_h = {'kernel': np.zeros((hidden, hidden)), 'bias': np.zeros(hidden)}
   template = {'i' + gate: from_x for gate in Gates._fields}
   template |= {'h' + gate: from_h for gate in Gates._fields}
-  checkpoint.check_leaves(dict(cell), template, 'layer_from_linen')
+  borders.check_leaves(dict(cell), template, 'layer_from_linen')
   pick = lambda letter, kind: Gates(*(jnp.asarray(cell[letter + gate][kind])
                                       for gate in Gates._fields))
   return Layer(pick('i', 'kernel'), pick('h', 'kernel'), pick('h', 'bias'))
@@ -60,7 +60,7 @@ def from_linen(cells: Sequence[Mapping[str, Any]],
   classes = np.shape(dense.get('kernel', 0))[-1:]
   rows = len(pooling) * layers[-1].num_units
   template = {'kernel': np.zeros((rows, *classes)), 'bias': np.zeros(classes)}
-  checkpoint.check_leaves(dict(dense), template, 'from_linen: dense')
+  borders.check_leaves(dict(dense), template, 'from_linen: dense')
   features = layers[0].w.i.shape[0]
   encoder = encoder or Encoder(jnp.zeros(features), jnp.ones(features))
   readout = Readout(jnp.asarray(dense['kernel']), jnp.asarray(dense['bias']))
@@ -68,6 +68,7 @@ def from_linen(cells: Sequence[Mapping[str, Any]],
   model = Model(encoder, layers, readout, config)
   try:
     model_lib.check_model(model)
+    borders.check_encoder(encoder, 'encoder')
   except ValueError as error:
     raise ValueError(f'from_linen: {error}') from error
   return model

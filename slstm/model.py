@@ -24,7 +24,9 @@ from typing import Any, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from slstm import borders
 from slstm import cells
 from slstm import neurons
 from slstm import scan
@@ -47,6 +49,8 @@ _POOLS = {
     'mean': lambda h: jnp.mean(h, axis=0),
     'max': lambda h: jnp.max(h, axis=0),
 }
+# The squares of inputs between these are in the range of float32.
+_SMALL, _LARGE = 1e-15, 1e15
 
 
 class Encoded(NamedTuple):
@@ -80,23 +84,60 @@ class Forward(NamedTuple):
   observed: tuple[Any, ...]
 
 
-def standardising(x: Array, *, shared_scale: bool = False) -> Encoder:
+def standardising(x: Any, *, shared_scale: bool = False) -> Encoder:
   """A direct encoder with the statistics of training data.
 
   Args:
-    x: training inputs, [..., D]; a feature that never changes keeps std 1.
+    x: training inputs, [..., D]; a feature that never changes keeps std 1. Of
+      x in float64 the statistics are, too, before they are rounded.
     shared_scale: divide all features by one std, the root mean square of
       theirs. It is for features of one kind, such as pixels, of which some
       hardly ever change and would be blown up where they do.
   """
-  axes = tuple(range(x.ndim - 1))
-  mean = jnp.mean(x, axes, dtype=jnp.float32)
-  std = jnp.std(x.astype(jnp.float32), axes)
-  changes = std > 1e-6 * jnp.abs(mean)  # more than rounding of the mean
+  # Anything but ordinary float32 is NumPy's, in float64.
+  numpy, rounding = _needs_float64(x), 1e-12 if x.dtype == np.float64 else 1e-6
+  xp: Any = np if numpy else jnp
+  axes, dtype = tuple(range(x.ndim - 1)), xp.float64 if numpy else xp.float32
+  values = xp.asarray(x, dtype) if numpy else x
+  mean = xp.mean(values, axes, dtype=dtype)
+  std = xp.std(values.astype(dtype), axes)
+  changes = std > rounding * xp.abs(mean)
   if shared_scale:
-    std = jnp.full_like(std, jnp.sqrt(jnp.mean(jnp.square(std))))
+    std = xp.full_like(std, xp.sqrt(xp.mean(xp.square(std))))
     changes = changes.any()
-  return Encoder(mean, jnp.where(changes, std, 1.0))
+  std = xp.where(changes, std, 1.0)
+  if numpy:
+    _check_resolved(mean, std, changes)
+  return Encoder(jnp.asarray(mean), jnp.asarray(std))
+
+
+def _needs_float64(x: Array) -> bool:
+  """Whether statistics in float32 would not be those of x; checks x."""
+  if not borders.known(x):
+    return False
+  borders.check_inputs(x, 'standardising: x')
+  if x.dtype in (np.float64, np.int64, np.uint64):
+    return True
+  size = np.abs(np.asarray(x, np.float32)).max(tuple(range(x.ndim - 1)))
+  return bool(np.any((size > _LARGE) | (0 < size) & (size < _SMALL)))
+
+
+def _check_resolved(mean: np.ndarray, std: np.ndarray, changes: Any) -> None:
+  """Raises ValueError where float32, if networks compute in it, is too coarse.
+
+  It is where rounding moves a feature that changes by more than 1/64 of its
+  standard deviation, or that is not a normal number.
+  """
+  limits = jnp.finfo(jnp.result_type(float))
+  moved = np.abs(mean) * float(limits.eps) / 2
+  bad = changes & ((moved > std / 64) | (std < limits.tiny))
+  for feature in np.flatnonzero(bad):
+    raise ValueError(
+        f'standardising: feature {feature} of x has mean {mean[feature]:g} and '
+        f'std {std[feature]:g}; expected what {limits.dtype} resolves, in '
+        'which networks compute. Subtract a constant, such as the mean, or '
+        'multiply by one, before x is made narrower than float64; do the same '
+        'wherever the model is used.')
 
 
 def init(key: Array,
@@ -130,6 +171,8 @@ def init(key: Array,
     encoder = Encoder(jnp.zeros((num_features,)), jnp.ones((num_features,)))
   hint = 'Make the encoder of the same training data.'
   types.check_shape('init: encoder.mean', encoder.mean, 'D', hint, D=sizes[0])
+  if borders.known(encoder):
+    borders.check_encoder(encoder, 'init')
   readout_key, *layer_keys = jax.random.split(key, len(hidden_sizes) + 1)
   layers = tuple(map(_init_layer, layer_keys, sizes, hidden_sizes))
   pooled = len(config.pooling) * hidden_sizes[-1]
@@ -158,6 +201,7 @@ def apply(model: Model,
   Args:
     model: an ANN or SNN.
     x: raw input, [B, N, D]. If dtypes differ, all is computed in the widest.
+      The outputs of an example that is not finite are NaN.
     executor: one of `EXECUTORS`; the result is the same. For `jax.jvp`, see
       `slstm.scan`.
     observe: function of a `Record`, whose outputs are stacked over n and t.
@@ -227,6 +271,8 @@ def _encode(model: Model, x: Array, state: Any) -> tuple[Encoded, Any]:
   # The statistics are data: no gradient flows into them.
   mean, std = jax.lax.stop_gradient((encoder.mean, encoder.std))
   drive = (x - neurons.align(mean, x)) / neurons.align(std, x)
+  # A clip would hide infinity; NaN stays.
+  drive = jnp.where(jnp.isfinite(drive), drive, jnp.nan)
   neuron = encoder.neuron
   if neuron is None:
     return Encoded(drive, drive), None
@@ -281,6 +327,27 @@ def check_model(model: Model) -> None:
   hint = 'Was the model made with another Config.pooling?'
   types.check_shape('readout.w', readout.w, 'PH K', hint, PH=pooled)
   types.check_shape('readout.b', readout.b, 'K', K=readout.w.shape[1])
+
+
+def constrain(raw: Model, source: Model) -> Model:
+  """The model of what an optimiser has moved, the inverse of `unconstrain`.
+
+  Statistics of the encoder are data: they are those of `source`, whatever
+  happened to them in `raw`, such as weight decay.
+
+  Args:
+    raw: in unbounded coordinates, from `unconstrain`.
+    source: the model that was given to `unconstrain`.
+
+  Example:
+    raw = slstm.unconstrain(model)
+    raw = optax.apply_updates(raw, updates)
+    model = slstm.constrain(raw, model)
+  """
+  model = neurons.constrain(raw)
+  encoder = model.encoder._replace(mean=source.encoder.mean,
+                                   std=source.encoder.std)
+  return dataclasses.replace(model, encoder=encoder)
 
 
 def stretch(model: Model, factor: float) -> Model:

@@ -64,7 +64,8 @@ class Kind(NamedTuple):
     output: maps (neuron, state before the first step, spikes [T, ..., H]) to
       what the next product sees in each step, [T, ..., H].
     constrain: maps unbounded parameters, as an optimiser moves them, to a
-      neuron in its range.
+      neuron in its range, each rising; what becomes of -inf and inf are the
+      limits beyond which `borders.check_neurons` refuses it.
     unconstrain: the inverse.
     work: maps (neuron, signed, num_steps) to the operations of T steps, as
       (`Elementwise` per unit, further `Elementwise` per spike).
@@ -205,12 +206,15 @@ def map_neurons(function: Callable, tree: Any) -> Any:
 
 
 def unconstrain(tree: Any) -> Any:
-  """A Model, say, in unbounded coordinates, for an optimiser to move."""
+  """A Model, say, in unbounded coordinates, for an optimiser to move.
+
+  See `slstm.constrain`, and "An optimiser of your own" in WORKSPACE.md.
+  """
   return map_neurons(lambda neuron: kind_of(neuron).unconstrain(neuron), tree)
 
 
 def constrain(raw: Any) -> Any:
-  """The inverse of `unconstrain`."""
+  """The inverse of `unconstrain`; of a Model take `model.constrain`."""
   return map_neurons(lambda neuron: kind_of(neuron).constrain(neuron), raw)
 
 
@@ -301,7 +305,7 @@ def spike(x: Array,
     width: scale of the surrogate, in units of v_th, > 0.
 
   Returns:
-    1 where x >= 0, else 0, in the dtype of x.
+    1 where x >= 0, else 0, in the dtype of x; NaN where x is NaN.
   """
   types.check_choice('spike: surrogate', surrogate, tuple(SURROGATES))
   types.check_positive('spike: width', width)
@@ -312,7 +316,7 @@ def spike(x: Array,
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _spike(x, v_th, surrogate, width):
   del v_th, surrogate, width  # of the gradient
-  return (x >= 0).astype(x.dtype)
+  return jnp.where((x >= 0), 1, jnp.where(x < 0, 0, x))  # NaN stays
 
 
 def _spike_fwd(x, v_th, surrogate, width):

@@ -63,6 +63,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slstm import borders
 from slstm import cells
 from slstm import model as model_lib
 from slstm import neurons
@@ -212,7 +213,8 @@ def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
     batch_size: sequences run at a time; does not change the result.
 
   Raises:
-    ValueError: if x, or what a layer puts out, is not finite.
+    ValueError: if x, or what a layer puts out, is not finite, or a value of the
+      model out of range.
 
   Example:
     energy.ledger(count_operations(model, x_test))[1].total  # pJ per sequence
@@ -220,6 +222,8 @@ def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
   x = np.asarray(x)
   types.check_shape('count_operations: x', x, 'B N D', D=model.num_features)
   types.check_positive('count_operations: batch_size', batch_size)
+  borders.check_model(model, 'count_operations: model')
+  borders.check_inputs(x, 'count_operations: x')
 
   def over_batches(merge: Any, low: Any = None) -> Any:
     batches = (x[i:i + batch_size] for i in range(0, len(x), batch_size))
@@ -231,10 +235,10 @@ def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
   merge = lambda a, b: a.merge(b)
   places, sites, spikes, of_input = over_batches(merge)
   outputs = {f'layer {i}': layer.h.high for i, layer in enumerate(sites)}
-  for name, values in {'x': x, **outputs}.items():
+  for name, values in outputs.items():
     if not np.isfinite(values).all():
       raise ValueError(f'count_operations: {name} has NaN or infinite values; '
-                       'expected finite ones. Is a leaf of the model NaN?')
+                       'expected finite ones. Are its weights too large?')
   # What may be increments is looked at again.
   is_seen = lambda node: isinstance(node, _Seen)
   low = [jax.tree.map(lambda seen: seen.candidate, (p.direct, p.change),

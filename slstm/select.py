@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from slstm import borders
 from slstm import energy
 from slstm import front
 from slstm import operations
@@ -67,6 +68,7 @@ def select(
   if not subsets or len({frozenset(sites) for sites in subsets}) < len(subsets):
     raise ValueError(f'select: subsets is {subsets!r}; expected at least one, '
                      'none twice.')
+  borders.check_inputs(x, 'select: x')
   source = _outputs(model, x)
   if not np.var(source) > 0:
     raise ValueError('select: all outputs of the source network on x are the '

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from slstm import checkpoint
+from slstm import borders
 from slstm import model as model_lib
 from slstm import neurons
 from slstm import parallel
@@ -36,6 +36,8 @@ Augment = Callable[[Array, Array], Array]
 _STREAM = 0x7261696E
 # Steps that may be under way before the loss of the first of them is awaited.
 _LAG = 8
+# A loss so many times that of a network that has learnt nothing has diverged.
+_DIVERGED = 1e4
 
 # What of a TrainConfig a step computes with: traced, so that another value does
 # not compile it again. None is what is not used; warmup and total are in steps.
@@ -256,12 +258,26 @@ def evaluate(model: Model,
              batch_size: int = 256,
              executor: scan.Executor = scan.stacked,
              devices: Sequence[jax.Device] | None = None) -> Evaluation:
-  """Mean metric and loss over a set; ValueError if it does not fit the model.
+  """Mean metric and loss over a set.
 
   `batch_size` examples run at a time, shared by as many of the `devices` (by
   default all) as divide it.
+
+  Raises:
+    ValueError: if the set does not fit the model, or is not finite; if a value
+      of the model is out of range.
   """
+  borders.check_model(model, 'evaluate: model')
   _check_set(data, model, task, 'evaluate: data')
+  return _evaluate(model, data, task, batch_size, executor, devices)
+
+
+def _evaluate(model: Model,
+              data: Data,
+              task: Task,
+              batch_size: int = 256,
+              executor: scan.Executor = scan.stacked,
+              devices: Sequence[jax.Device] | None = None) -> Evaluation:
   outputs = []
   for start in range(0, len(data.x), batch_size):
     x = data.x[start:start + batch_size]
@@ -276,11 +292,13 @@ def evaluate(model: Model,
 
 
 def _check_set(data: Data, model: Model, task: Task, what: str) -> None:
-  """Raises ValueError, naming the array, if a set does not fit a network."""
+  """Raises ValueError, naming the array, if a network cannot take a set."""
   types.check_shape(f'{what}.x', data.x, 'examples N D', D=model.num_features)
   if len(data.y) != len(data.x):
     raise ValueError(f'{what} has {len(data.x)} examples in x and '
                      f'{len(data.y)} in y; expected as many.')
+  borders.check_inputs(data.x, f'{what}.x')
+  borders.check_inputs(data.y, f'{what}.y')
   try:
     task.check(data.y, model.num_outputs)
   except ValueError as error:
@@ -298,6 +316,29 @@ def initial_state(model: Model, config: TrainConfig,
   raw = neurons.unconstrain(model)
   opt_state = optimiser(config.numbers(steps), 1).init(raw)
   return FitState(raw, raw, opt_state, model, jnp.asarray(0.0), jnp.asarray(0))
+
+
+def _most_loss(first: float, train: Data, model: Model, config: TrainConfig,
+               task: Task) -> float:
+  """What no loss exceeds, by that of the first step and of outputs of 0."""
+  y = jnp.asarray(train.y[:config.batch_size])
+  targets = task.targets(y, model.num_outputs, config.label_smoothing)
+  idle = jnp.mean(task.loss(jnp.zeros((len(y), model.num_outputs)), targets))
+  return _DIVERGED * max(1.0, first, float(idle))
+
+
+def _check_loss(value: float, most: float, what: str, config: TrainConfig,
+                trained: bool) -> None:
+  """Raises FloatingPointError, with the likely cause, unless value <= most."""
+  if np.isfinite(value) and value <= most:
+    return
+  cause = (f'expected a finite one below {most:.3g}. Training diverged: lower '
+           f'TrainConfig.learning_rate, which is {config.learning_rate:g}, or '
+           f'neuron_rate, {config.neuron_rate:g} times that.')
+  if not trained:
+    cause = ('expected a finite one. Nothing has been trained yet, and data '
+             'and model are finite: look at the augmentation and the task.')
+  raise FloatingPointError(f'fit: the {what} is {value:g}; {cause}')
 
 
 def fit(
@@ -328,8 +369,10 @@ def fit(
     validation metric and validation loss.
 
   Raises:
-    ValueError: if a set, the state or the teacher does not fit.
-    FloatingPointError: if the loss stops being finite; names the step.
+    ValueError: if a set, the state or the teacher does not fit, or a value is
+      not finite or out of range.
+    FloatingPointError: if a loss is not finite any more, or above 1e4 times
+      that of the first step, that of outputs of 0, and 1; names the step.
 
   Example:
     for state, metrics in slstm.fit(model, train, validation):
@@ -340,13 +383,15 @@ def fit(
     _check_set(data, model, task, f'fit: {what}')
   start = initial_state(model, config, len(train.y))
   state = state or start
-  checkpoint.check_leaves(state.best, model, 'fit: state')
+  borders.check_model(model, 'fit: model')
+  borders.check_leaves(state.best, model, 'fit: state')
   if state.best.config != model.config:
     raise ValueError(f'fit: state is of a model with {state.best.config}; '
                      f'expected {model.config}.')
   if teacher is not None:
     what, hint = 'fit: teacher.readout.b', 'A teacher has the same outputs.'
     types.check_shape(what, teacher.readout.b, 'K', hint, K=model.num_outputs)
+    borders.check_model(teacher, 'fit: teacher')
   size, per_epoch = config.batch_size, len(train.y) // config.batch_size
   place = parallel.placement(size, devices)
   numbers = jax.tree.map(jnp.asarray, config.numbers(per_epoch * config.epochs))
@@ -356,6 +401,7 @@ def fit(
   how = dict(task=task, augment=augment, executor=config.executor, place=place)
   # Copies, for they are donated; of no weak type, or step 2 would compile anew.
   strong = lambda leaf: jnp.array(leaf, leaf.dtype)
+  most = 0.0  # loss beyond which it has diverged, once there is a first one
   for epoch in range(int(state.epoch), config.epochs):
     moving = state.raw, state.average, state.opt_state
     moving = place.everywhere(jax.tree.map(strong, moving))
@@ -371,15 +417,17 @@ def fit(
         losses.append(value)
       if index >= _LAG:
         step, value = step - _LAG, float(losses[index - _LAG])
-        if not np.isfinite(value):
-          raise FloatingPointError(
-              f'fit: the loss of step {step} is {value}; lower the learning '
-              'rate or check the inputs.')
+        most = most or _most_loss(value, train, model, config, task)
+        _check_loss(value, most, f'loss of step {step}, epoch {epoch + 1},',
+                    config, step > 1)
         losses[index - _LAG] = value
         on_step(step, value)
     raw, average, opt_state = jax.tree.map(jnp.asarray, jax.device_get(moving))
     candidate = neurons.constrain(average)
-    found = evaluate(candidate, validation, task=task, devices=devices)
+    found = _evaluate(candidate, validation, task, devices=devices)
+    what = f'validation loss after step {step}, epoch {epoch + 1},'
+    _check_loss(found.loss, most, what, config, True)
+    borders.check_model(candidate, f'fit: what step {step} made')
     sign = 1 if task.higher_is_better else -1
     best, score = state.best, state.best_metric
     if not epoch or sign * found.metric > sign * score:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import slstm
+from slstm import borders
 from slstm import checkpoint
 from slstm import neurons
 
@@ -65,7 +66,10 @@ class Savable(NamedTuple):
 @pytest.fixture(name='registered')
 def _registered(monkeypatch):
   monkeypatch.setattr(neurons, 'KINDS', dict(neurons.KINDS))
-  slstm.register(Savable, neurons.kind_of(neurons.integrate_and_fire(True)))
+  same = lambda neuron: neuron
+  lif = neurons.kind_of(neurons.integrate_and_fire(True))
+  kind = lif._replace(constrain=same, unconstrain=same)
+  slstm.register(Savable, kind)
 
 
 def test_neurons_of_any_type_are_saved_by_name(tmp_path, registered):
@@ -193,7 +197,7 @@ NAMES = {f'layers[{k}].{site}': 'LIF' for k in range(2) for site in 'oc'}
     (lambda a: a.update({'readout.b': np.ones(2)}), r'b has shape \(2,\)'),
 ])
 def test_unflatten_names_what_does_not_fit(change, message):
-  arrays = checkpoint.named_leaves(snn())
+  arrays = borders.named_leaves(snn())
   assert_same(checkpoint.unflatten(arrays, CONFIG, NAMES, 'here'), snn())
   change(arrays)
   with pytest.raises(ValueError, match='here: .*' + message):
@@ -230,68 +234,3 @@ def test_another_format_says_what_it_is(tmp_path, text, message):
   (tmp_path / 'model.json').write_text(text)
   with pytest.raises(ValueError, match='model.json does not .*' + message):
     slstm.load_model(tmp_path)
-
-
-def _with_leaf(model, leaf):
-  """A model with layers[1].u.f replaced."""
-  first, second = model.layers
-  second = second._replace(u=second.u._replace(f=leaf))
-  return model.replace(layers=(first, second))
-
-
-def test_names_are_paths():
-  names = checkpoint.named_leaves(ann((3, 2)))
-  assert len(names) == 2 + 2 * 12 + 2
-  assert names['layers[1].u.f'].shape == (2, 2)
-  assert list(checkpoint.named_leaves({'a': [1.0, None]})) == ["['a'][0]"]
-
-
-def test_accepts_equal_structures_whatever_the_values_and_widths():
-  model = ann()
-  abstract = jax.eval_shape(lambda: model)
-  checkpoint.check_leaves(model, abstract, 'p')
-  wide = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), model)
-  checkpoint.check_leaves(wide, model, 'p')
-  narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model)
-  checkpoint.check_leaves(narrow, model, 'p')
-
-
-@pytest.mark.parametrize('leaf, message', [
-    (None, 'is missing'),
-    (np.zeros((2, 3)), r'has shape \(2, 3\) .*; expected \(2, 2\)'),
-    (np.zeros((1, 2)), r'has shape \(1, 2\)'),
-    (np.zeros((4,)), r'has shape \(4,\)'),
-    (np.zeros(
-        (2, 2), int), r'has shape \(2, 2\) and integer dtype; .* floating'),
-    (np.zeros((2, 2), bool), '.* and bool dtype'),
-    (np.zeros((2, 2), complex), '.* and complexfloating dtype'),
-    (np.array([[0, 1], [np.nan, 2]]), r'are not finite, .* index \(1, 0\)'),
-])
-def test_names_the_leaf_that_does_not_fit(leaf, message):
-  model = ann((3, 2))
-  with pytest.raises(ValueError, match=r'^p: .*layers\[1\]\.u\.f ' + message):
-    checkpoint.check_leaves(_with_leaf(model, leaf), model, 'p')
-
-
-def test_names_a_leaf_that_the_template_lacks():
-  with pytest.raises(ValueError, match=r'p: leaf layers\[1\]\.w\.i is not exp'):
-    checkpoint.check_leaves(ann(), ann((4,)), 'p')
-  with pytest.raises(ValueError, match=r'layers\[0\]\.neurons\.o\.v_th is not'):
-    checkpoint.check_leaves(snn(), ann(), 'p')
-  with pytest.raises(ValueError, match=r'layers\[0\]\.neurons\.o\.v_th is mis'):
-    checkpoint.check_leaves(ann(), snn(), 'p')
-
-
-@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize('dtype', [np.float32, jnp.bfloat16, np.complex64])
-def test_not_finite(bad, dtype):
-  with pytest.raises(ValueError, match=r"w: 1 of 2 values of \['a'\] are not"):
-    checkpoint.check_finite({'a': jnp.asarray([0.0, bad], dtype)}, 'w')
-  fine = {'a': jnp.asarray([0.0, 1e30], dtype), 'b': None}
-  checkpoint.check_finite(fine, 'w')
-
-
-def test_a_bare_array_is_a_leaf():
-  checkpoint.check_leaves(np.zeros(2), np.ones(2), 'w')
-  with pytest.raises(ValueError, match='w: 1 of 2 values of the leaf are not'):
-    checkpoint.check_finite(np.array([0, np.inf]), 'w')

@@ -50,7 +50,8 @@ def test_too_many_folds_are_refused():
 
 
 def test_a_data_set_without_subjects_is_refused(tmp_path):
-  np.savez(tmp_path / 'mine.npz', x=np.ones((9, 2, 1)), y=np.arange(9) % 2)
+  x = np.arange(18.0).reshape(9, 2, 1)
+  np.savez(tmp_path / 'mine.npz', x=x, y=np.arange(9) % 2)
   assert binaries.run('cross_validate', '--config=experiments/configs/npz.py',
                       f'--config.data.path={tmp_path / "mine.npz"}',
                       f'--workdir={tmp_path / "folds"}') == (

@@ -579,7 +579,7 @@ def test_digests_of_published_runs_are_those_of_today():
 
 
 def test_own_split_is_respected_and_frames_are_joined(tmp_path):
-  mine = arrays(6)
+  mine = {**arrays(6), 'y': np.arange(6) % 2}
   path = tmp_path / 'mine.npz'
   np.savez(path, **mine, split=[0, 2, 1, 0, 1, 2])
   dataset = load(path, frames=2)

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RANKS = (
     'types',
     'activations integer neurons parallel',
-    'integer_check sigma_delta',
+    'borders integer_check sigma_delta',
     'cells',
     'scan',
     'wavefront',

@@ -65,6 +65,8 @@ FAULTS = [
         '(-d_x * y)', '(d_x * y)', 'neurons_test.py::'
         'test_gradient_of_the_threshold_is_that_of_the_antiderivative'
         '[0.5-arctan]'),
+    Fault('NaN is silenced', 'neurons', 'jnp.where(x < 0, 0, x)', '0',
+          'neurons_test.py::test_nan_is_not_silenced'),
     Fault('no reset', 'neurons', 'u - v_th * s, s', 'u, s',
           'neurons_test.py::test_a_large_drive_fires_once_and_leaves_the_rest'),
     Fault('no leak', 'neurons', 'align(neuron.leak, d) * v_tm1', 'v_tm1',
@@ -255,10 +257,14 @@ FAULTS = [
     # --- checkpoint, importers
     Fault('a step is overwritten', 'checkpoint', 'newest >= step',
           'newest > step', 'checkpoint_test.py::test_nothing_is_overwritten'),
-    Fault('infinite values pass', 'checkpoint',
+    Fault('infinite values pass', 'borders',
           '~np.isfinite(np.asarray(leaf, wide))',
           'np.isnan(np.asarray(leaf, wide))',
-          'checkpoint_test.py::test_not_finite[float32-inf]'),
+          'borders_test.py::test_not_finite[float32-inf]'),
+    Fault(
+        'a threshold of 0 passes', 'borders', 'bad |= value == low',
+        'bad |= value < low', 'borders_test.py::'
+        'test_parameters_of_neurons_have_a_range[no threshold]'),
     Fault('a loaded neuron is the first registered', 'checkpoint',
           'neurons.by_name(name)', 'next(iter(neurons.KINDS))',
           'checkpoint_test.py::test_neurons_of_any_type_are_saved_by_name'),

@@ -153,6 +153,15 @@ def test_surrogate_is_even_has_unit_area_and_its_maximum_at_0(name):
     assert abs(area - 0.5) < 1e-3
 
 
+def test_nan_is_not_silenced():
+  spikes = neurons.spike(jnp.asarray([jnp.nan, -1.0, 1.0]))
+  np.testing.assert_array_equal(spikes, [np.nan, 0, 1])
+  d = jnp.asarray([[0.0, jnp.nan]] * 2)
+  for signed in (False, True):
+    (_, found), expected = scanned(scalar(), jnp.zeros(2), d, signed), [0, 1]
+    np.testing.assert_array_equal(np.isnan(found), [expected] * 2)
+
+
 def test_spike_refuses_bad_names_and_widths():
   for differentiate in (lambda f: f, jax.grad):
     with pytest.raises(ValueError, match="surrogate is 'square'"):

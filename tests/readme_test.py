@@ -5,8 +5,15 @@ import pathlib
 import re
 import shutil
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
 from experiments import report
 from experiments.reporting import load
+import slstm
+from slstm import neurons
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
@@ -43,6 +50,30 @@ def test_the_examples(capsys, tmp_path, monkeypatch):
   assert float(capsys.readouterr().out) > 0
   exec(integers, names)  # pylint: disable=exec-used
   assert (tmp_path / 'c' / 'model.c').is_file()
+
+
+def test_the_example_of_an_own_optimiser():
+  """That of WORKSPACE.md, with a decay that would move anything."""
+  code, = re.findall('```python\n(.*?)```',
+                     (ROOT / 'WORKSPACE.md').read_text(encoding='utf-8'),
+                     flags=re.DOTALL)
+  adamw = 'adamw(1e-3)'
+  assert code.count(adamw) == 1
+  neuron = neurons.integrate_and_fire(True)._replace(leak=jnp.float32(0.99))
+  model = slstm.init(jax.random.key(0), num_features=3, hidden_sizes=(4,),
+                     num_outputs=2)  # yapf: disable
+  model = model.replace(layers=(model.layers[0]._replace(
+      neurons=slstm.Sites(o=neuron, c=neuron)),))
+  x, y = jnp.ones((2, 3, 3)), jnp.arange(2)
+  names = {'jax': jax, 'optax': optax, 'slstm': slstm, 'model': model, 'x': x,
+           'y': y}  # yapf: disable
+  wild = 'adamw(10.0, weight_decay=0.01)'
+  exec(code.replace(adamw, wild), names)  # pylint: disable=exec-used
+  assert (names['raw'].encoder.std != 1).all()
+  found = names['model']
+  np.testing.assert_array_equal(found.encoder.std, 1)
+  assert found.layers[0].neurons.o.v_th != neuron.v_th
+  slstm.evaluate(found, slstm.Data(x, y))
 
 
 def test_the_results_are_written_from_what_is_beside_them(tmp_path):

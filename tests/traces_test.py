@@ -10,6 +10,7 @@ import pytest
 
 from experiments import config as config_lib
 from experiments import latency
+from experiments import runs
 from experiments import traces
 from experiments.datasets import base
 from experiments.datasets.npz import Npz
@@ -168,6 +169,7 @@ def test_latency_is_measured_once_for_all_models(source, tmp_path, monkeypatch):
                       slstm.ConversionConfig(coupling='shared')).model
   for name, one in (('snn', snn), ('standard', model)):
     slstm.save_model(tmp_path / name / 'model', one)
+    runs.begin(tmp_path / name, name, {}, '5a')
   models = latency.find_models(tmp_path)
   assert list(models) == ['snn', 'standard']
   x = np.zeros((2, N, networks.FEATURES), np.float32)

@@ -116,7 +116,7 @@ def test_thresholds_and_leaks_stay_in_range_under_huge_rates():
   wild = dataclasses.replace(FAST, neuron_rate=300.0, clip_norm=100.0)
   for state, _ in all_epochs(spiking(), wild):
     for site in ('o', 'c'):
-      neuron = getattr(slstm.constrain(state.raw).layers[0].neurons, site)
+      neuron = getattr(neurons.constrain(state.raw).layers[0].neurons, site)
       assert 0 < neuron.v_th < np.inf
       assert 0 <= neuron.leak <= 1
 
@@ -126,7 +126,7 @@ def test_rate_penalty_lowers_the_spike_rate():
   def rate(penalty):
     state, _ = all_epochs(spiking(),
                           dataclasses.replace(FAST, rate_penalty=penalty))[-1]
-    forward = slstm.apply(slstm.constrain(state.raw),
+    forward = slstm.apply(neurons.constrain(state.raw),
                           toy(64, 1).x,
                           observe=lambda record: record.state.h != 0)
     return float(jnp.mean(forward.observed[0]))
@@ -139,7 +139,7 @@ def test_a_target_lowers_the_rate_to_it_and_no_further():
   def rate(target):
     config = dataclasses.replace(FAST, epochs=6, rate_target=target)
     state, _ = all_epochs(sigma_delta(), config)[-1]
-    forward = slstm.apply(slstm.constrain(state.raw),
+    forward = slstm.apply(neurons.constrain(state.raw),
                           toy(64, 1).x,
                           observe=lambda record: jnp.abs(record.spikes.h))
     return float(jnp.mean(forward.observed[0]))
@@ -281,7 +281,7 @@ def test_best_is_the_epoch_that_validation_chose():
   best = int(np.argmax(scores))
   final = epochs[-1][0]
   assert float(final.best_metric) == pytest.approx(scores[best])
-  assert_same(final.best, slstm.constrain(epochs[best][0].average))
+  assert_same(final.best, neurons.constrain(epochs[best][0].average))
 
 
 def test_average_is_the_recurrence_and_0_turns_it_off():
@@ -360,7 +360,7 @@ def test_keys_are_used_once(monkeypatch):
 
   # A step without what takes long and has no keys.
   monkeypatch.setattr(train, 'loss', lambda raw, *_, **__: raw.readout.w.sum())
-  monkeypatch.setattr(train, 'evaluate',
+  monkeypatch.setattr(train, '_evaluate',
                       lambda *_, **__: train.Evaluation(0.0, 0.0))
   for name in ('split', 'fold_in'):
     monkeypatch.setattr(jax.random, name, recorded(getattr(jax.random, name)))
@@ -397,11 +397,10 @@ def test_predict_is_apply():
                              atol=1e-6)
 
 
-def test_nan_ends_training_and_names_the_step():
-  data = toy()
-  data.x[:] = np.nan
-  with pytest.raises(FloatingPointError, match='step 1 '):
-    all_epochs(source(), data=data)
+def test_nan_of_an_augmentation_ends_training_and_names_the_step():
+  with pytest.raises(FloatingPointError,
+                     match='step 1, epoch 1, is nan; .*augmentation'):
+    all_epochs(source(), augment=lambda key, x: np.nan * x)
 
 
 class _Loss:
@@ -433,7 +432,8 @@ def test_losses_are_awaited_late_but_the_first_bad_step_is_named(
                            dataclasses.replace(FAST, epochs=2, batch_size=8),
                            on_step=lambda *call: told.append(call))
   if bad:
-    with pytest.raises(FloatingPointError, match=f'step {bad} is nan'):
+    with pytest.raises(FloatingPointError,
+                       match=f'step {bad}, epoch {1 + (bad > 12)}, is nan'):
       run()
   else:
     run()
@@ -469,7 +469,7 @@ def test_too_few_examples_for_a_batch():
 
 def test_constrain_inverts_unconstrain():
   model = spiking(('i', 'c'), leak=0.3)
-  back = slstm.constrain(slstm.unconstrain(model))
+  back = neurons.constrain(slstm.unconstrain(model))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), back,
                model)
   analog = slstm.unconstrain(source())

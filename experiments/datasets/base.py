@@ -11,13 +11,19 @@ import hashlib
 import os
 import pathlib
 from typing import Any, Iterator, NamedTuple
+import warnings
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from rich import console
 
 from experiments.augment import Augment
 import slstm
 from slstm import types
+
+# Times the standard deviation of x that an augmentation may move it.
+_DROWNED = 10
 
 
 class Shorter(NamedTuple):
@@ -56,11 +62,12 @@ class DataSet(NamedTuple):
 
 
 def load(data: Any) -> DataSet:
-  """Loads a data set and checks its arrays.
+  """Loads a data set and checks its arrays; warns of what is merely odd.
 
   Raises:
     FileNotFoundError: if a file is absent.
-    ValueError: if a file is corrupt or an array is unusable; names the array.
+    ValueError: if a file is corrupt, an array is unusable or the augmentation
+      does not fit; names the array.
   """
   dataset = data.load()
   parts = (*dataset[:3], *(dataset.shorter[:2] if dataset.shorter else ()))
@@ -68,13 +75,64 @@ def load(data: Any) -> DataSet:
   for name, part in zip(names, parts):
     check(part, name)
     dataset.task.check(part.y, len(dataset.classes))
+  if dataset.task is slstm.classification:
+    _check_classes(dataset)
+  if not dataset.shared_scale:
+    _check_features(dataset.train.x)
+  if dataset.augment:
+    _check_augment(dataset.augment, dataset.train.x[:8])
   return dataset
+
+
+def _check_classes(dataset: DataSet) -> None:
+  """Refuses a single class, and warns of one that cannot be learnt."""
+  count = np.bincount(dataset.train.y, minlength=len(dataset.classes))
+  present = np.flatnonzero(count)
+  if len(present) < 2:
+    raise ValueError(f'train: all {len(dataset.train.y)} labels are '
+                     f'{present[0]}; expected at least two classes.')
+  absent = np.flatnonzero(count == 0)
+  if absent.size:
+    warnings.warn(
+        f'train: no example of class {_listed(absent)} (of '
+        f'{len(dataset.classes)} classes, 0..{len(dataset.classes) - 1}); the '
+        'network has outputs for them that learn nothing. To number the '
+        'labels without gaps: y = np.unique(y, return_inverse=True)[1].')
+
+
+def _check_features(x: np.ndarray) -> None:
+  """Warns of features that never change."""
+  flat = x.reshape(-1, x.shape[-1])
+  constant = np.flatnonzero(flat.min(0) == flat.max(0))
+  if constant.size:
+    warnings.warn(f'train: feature {_listed(constant)} of {x.shape[-1]} never '
+                  'changes, so the network learns nothing from it; leave it '
+                  'out of x, or look for what went wrong with it.')
+
+
+def _check_augment(augment: Augment, x: np.ndarray) -> None:
+  """Warns of an augmentation that leaves little of its input."""
+  changed = np.asarray(augment(jax.random.key(0), jnp.asarray(x)), np.float64)
+  moved = np.sqrt(np.mean(np.square(changed - x)))
+  if not moved <= _DROWNED * np.std(x, dtype=np.float64):
+    warnings.warn(
+        f'augmentation moves training inputs by {moved:.3g} (root mean square) '
+        f'where their standard deviation is {np.std(x):.3g}; lower its '
+        'strength, in config.data.')
+
+
+def _listed(numbers: np.ndarray) -> str:
+  """The first of some numbers, as text."""
+  more = ', ..' if len(numbers) > 5 else ''
+  return ', '.join(map(str, numbers[:5])) + more
 
 
 def check(data: slstm.Data, name: str) -> None:
   """Raises ValueError unless x is [examples, N, D], finite, with a y each."""
   x, y = data
   types.check_shape(f'{name}: x', x, 'examples N D')
+  if np.iscomplexobj(x) or x.dtype == object:
+    raise ValueError(f'{name}: x has dtype {x.dtype}; expected real numbers.')
   if y.shape[:1] != x.shape[:1]:
     raise ValueError(f'{name}: y has shape {y.shape} for {len(x)} examples; '
                      'expected one label each.')

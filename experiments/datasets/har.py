@@ -1,6 +1,7 @@
 """UCI HAR: human activities from a phone's inertial sensors, embedded."""
 
 import dataclasses
+import math
 import pathlib
 from typing import ClassVar
 
@@ -27,6 +28,9 @@ class Har:
 
   def __post_init__(self):
     augment.check_strengths(self, 'rotation', 'noise')
+    if self.rotation > math.pi:
+      raise ValueError(f'rotation is {self.rotation}; expected radians in '
+                       '0..pi, of which pi turns anything anywhere.')
 
   def load(self) -> base.DataSet:
     """Validation is whole subjects of the training split."""

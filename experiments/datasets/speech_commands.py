@@ -35,6 +35,13 @@ class SpeechCommands:
   def __post_init__(self):
     augment.check_strengths(self, 'time_shift', 'time_mask', 'feature_mask',
                             'background')
+    for name, most in (('time_shift', speech_commands.FRAMES - 1),
+                       ('time_mask', speech_commands.FRAMES),
+                       ('feature_mask', speech_commands.CHANNELS)):
+      if getattr(self, name) > most:
+        raise ValueError(f'{name} is {getattr(self, name)}; expected at most '
+                         f'{most}: a clip has {speech_commands.FRAMES} frames '
+                         f'of {speech_commands.CHANNELS} features.')
     if self.background > 1:
       raise ValueError(f'background is {self.background}; expected '
                        'a probability in 0..1.')
