@@ -84,7 +84,7 @@ def chosen(
     if name not in known:
       raise ValueError(f'--names: no model {name!r} in {given.source}; there '
                        f'are {", ".join(known)}.')
-  models = {k: slstm.load_model(known[k] / 'model') for k in given.names}
+  models = {k: stages.read_model(known[k]).model for k in given.names}
   x = dataset.test.x
   x = x[np.linspace(0, len(x) - 1, given.sequences).astype(int)]
   return models, stages.calibration_inputs(experiment, dataset), x

@@ -22,7 +22,7 @@ from slstm.integer import MEMBRANE
 
 MOST_C_BITS = 12  # so that f c + i g fits into 32 bits
 _MOST_STEPS = 2**15  # or levels, so that sums of 16-bit integers over them do
-_INT8, _INT16, _INT30 = 2**7 - 1, 2**15 - 1, 2**30 - 1
+_INT8, _INT16, _INT30, _INT31 = 2**7 - 1, 2**15 - 1, 2**30 - 1, 2**31 - 1
 _SLOPES = 2.0**-12, 2.0**9  # for which a table has steps that fit
 _FLOAT = float(np.finfo(np.float32).max)
 _LEAST = float(np.finfo(np.float32).smallest_subnormal)
@@ -66,7 +66,7 @@ def check_integers(model: IntegerModel, what: str) -> None:
       features = _check_layer(f'layers[{index}]', layer, features, model.config)
     _check_array('readout_w', model.readout_w, 'PH K', 'int8', (-_INT8, _INT8),
                  PH=len(model.config.pooling) * features)  # yapf: disable
-    _check_array('readout_b', model.readout_b, 'K', 'int32', (-_INT30, _INT30),
+    _check_array('readout_b', model.readout_b, 'K', 'int32', (-_INT31, _INT31),
                  K=model.readout_w.shape[1])  # yapf: disable
     _check_int('output_bits', model.output_bits, (-127, 127))
     for name, most in integer.bounds(model).items():

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slstm import borders
 from slstm import integer
 from slstm import model as model_lib
 from slstm import types
@@ -54,6 +55,8 @@ def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
   if bits not in range(2, 9):
     raise ValueError(f'quantise: bits is {bits!r}; expected 2 to 8.')
   model_lib.check_model(model)
+  borders.check_model(model, 'quantise: model')
+  borders.check_inputs(x, 'quantise: x')
   limit, config = 2**(bits - 1) - 1, model.config
   ranges = _ranges(model, np.asarray(x))
   model = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model)

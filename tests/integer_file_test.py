@@ -379,7 +379,7 @@ def test_values(where, value, message, ints, path):
 
 
 def test_sums_that_can_overflow(ints, path):
-  wrong = with_values(ints, 'readout_b', 2**30 - 1)
+  wrong = with_values(ints, 'readout_b', 2**31 - 1)
   refused(path, integer_file._encode(wrong), 'sum of the read-out can reach')
   first, second = ints.layers
   wide = first._replace(u_shift=(-28, 0, 0, 0))
