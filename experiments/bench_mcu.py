@@ -158,14 +158,15 @@ function. `model_step` is encoder, gates, cells, neurons and pooling;
 def break_even(one: dict[str, Any], dense: dict[str, Any]) -> float | None:
   """Spikes per unit and element at which a model is no better than `dense`.
 
-  The instructions of products with spikes are taken as proportional to spikes;
-  those with an analog input stay. None if it sends no spikes.
+  The instructions that add rows of h are taken as proportional to spikes. None
+  if there are no spikes, or if rows of the input are added together with them.
   """
-  if not one['sent']:
-    return None
   products = sum(n for name, n in one['parts'].items()
-                 if name.endswith(('_w', '_u')) and name != 'layer0_w'
+                 if name.startswith('layer') and name != 'layer0_w'
                 )  # yapf: disable
+  if not one['sent'] or any('layer0_w and' in name or 'and layer0_w' in name
+                            for name in one['parts']):  # yapf: disable
+    return None
   rest = one['instructions'] - products
   return (float(np.mean(one['spikes'])) * (dense['instructions'] - rest) /
           products)

@@ -90,7 +90,7 @@ class Machine:
     self.code = sum(size for _, size, _ in self._functions)
     # Where the product now was called from, and the weights that it reads.
     self._caller = 0
-    self._weights: dict[int, str] = {}
+    self._weights: dict[int, set[str]] = collections.defaultdict(set)
     self._products = {
         at for at, _, name in self._functions if name in _PRODUCTS
     }
@@ -131,7 +131,7 @@ class Machine:
     name = _within(self._arrays, at)
     self.read[name] += size
     if name.startswith('layer') and name.endswith(('_w', '_u')):
-      self._weights[self._caller] = name
+      self._weights[self._caller].add(name)
 
   def _on_write(self, _: Any, __: Any, ___: int, size: int, *____: Any) -> None:
     self.written += size
@@ -144,7 +144,7 @@ class Machine:
       code = np.frombuffer(bytes(self._cpu.mem_read(at, size)), '<u2')
       name = _within(self._functions, at)
       if name in (*_PRODUCTS, 'add_chosen'):
-        name = self._weights.get(caller, 'products')
+        name = ' and '.join(sorted(self._weights[caller])) or name
       found[name] += times * sum(1 for _ in _instructions(code))
     return found
 

@@ -302,28 +302,34 @@ APART void add_chosen(sum_t *sums, const int8_t *const *rows, int num_plus,
 
 #define CHOSEN 128 /* rows at a time: of 8 bits, so that 16 hold their sum */
 
-/* Adds rows of weights to sums where spikes are 1, subtracts where -1. */
-APART void add_rows(sum_t *sums, const int8_t *spikes, int count,
-                    const int8_t *weights, int width) {
-  /* The rows to subtract fill the list from its middle downwards. */
-  const int8_t *rows[2 * CHOSEN];
-  int low = CHOSEN, high = CHOSEN;
-  for (int k = 0; k < count; k += 4, weights += 4 * width) {
+typedef struct { /* rows that wait until they are added to sums together */
+  sum_t *sums;
+  int width, low, high;
+  const int8_t *rows[2 * CHOSEN]; /* from the middle on; downwards those to
+                                     subtract */
+} choice;
+
+APART void add_rows(choice *c) {
+  if (c->high > c->low) {
+    add_chosen(c->sums, c->rows + c->low, c->high - CHOSEN, CHOSEN - c->low,
+               c->width);
+  }
+  c->low = c->high = CHOSEN;
+}
+
+/* Chooses rows of weights, to add where spikes are 1, to subtract where -1. */
+APART void choose_rows(choice *c, const int8_t *spikes, int count,
+                       const int8_t *weights) {
+  for (int k = 0; k < count; k += 4, weights += 4 * c->width) {
     if (!any_of_four(spikes + k)) continue;
+    if (c->high > 2 * CHOSEN - 4 || c->low < 4) add_rows(c);
     for (int j = 0; j < 4; ++j) {
       if (spikes[k + j] > 0) {
-        rows[high++] = weights + j * width;
+        c->rows[c->high++] = weights + j * c->width;
       } else if (spikes[k + j] < 0) {
-        rows[--low] = weights + j * width;
+        c->rows[--c->low] = weights + j * c->width;
       }
     }
-    if (high > 2 * CHOSEN - 4 || low < 4) {
-      add_chosen(sums, rows + low, high - CHOSEN, CHOSEN - low, width);
-      low = high = CHOSEN;
-    }
-  }
-  if (high > low) {
-    add_chosen(sums, rows + low, high - CHOSEN, CHOSEN - low, width);
   }
 }
 
@@ -399,10 +405,11 @@ INLINE int32_t sum_of(product p, int j, int gate) {
   return p.analog ? p.dense[4 * j + gate] : p.spikes[4 * j + PLACE(gate)];
 }
 
-/* The product of a slot of an operand, in an array that fits. */
+/* The product of a slot of an operand, in an array that fits; rows that spikes
+ * select still wait to be added. */
 INLINE product product_of(operand in, int slot, int count,
                           const int8_t *weights, int units, int32_t *dense,
-                          sum_t *sums) {
+                          sum_t *sums, choice *rows) {
   const int8_t *values = in.values + (in.slots > 1 ? slot * FILLED(count) : 0);
   product made = {in.kind == ANALOG, dense, sums};
   if (made.analog) {
@@ -412,8 +419,10 @@ INLINE product product_of(operand in, int slot, int count,
   if (in.kind != RUNNING) {
     for (int m = 0; m < 4 * units; ++m) sums[m] = 0;
   }
+  rows->sums = sums;
+  rows->width = 4 * units;
   for (int t = 0; t < in.steps; ++t, values += FILLED(count)) {
-    add_rows(sums, values, count, weights, 4 * units);
+    choose_rows(rows, values, count, weights);
   }
   return made;
 }
@@ -452,6 +461,8 @@ INLINE void run_layer(const layer *l, operand in, model_state *s) {
   int several = shared && l->steps > 1; /* steps of which a mean is taken */
   operand own = sent_by(l, s);
   product w = {0}, u = {0};
+  choice rows;
+  rows.low = rows.high = CHOSEN;
   int32_t *c_sums = s->s32 + C_SUMS, *output = s->s32 + OUTPUT;
   int16_t *c = s->s16 + l->c, *x = s->s16 + l->x, *v = s->s16 + V;
   int8_t *sent = s->s8 + l->sent;
@@ -465,11 +476,13 @@ INLINE void run_layer(const layer *l, operand in, model_state *s) {
     int slot = shared ? 0 : t;
     if (t == 0 || in.slots > 1) {
       w = product_of(in, slot, l->inputs, l->w, units, s->s32 + W,
-                     s->sums + l->w_sums);
+                     s->sums + l->w_sums, &rows);
+      if (in.kind != ANALOG && !l->joined) add_rows(&rows);
     }
     if (t == 0 || !shared) {
       u = product_of(own, slot, units, l->u, units, s->s32 + U,
-                     s->sums + l->u_sums);
+                     s->sums + l->u_sums, &rows);
+      if (own.kind != ANALOG) add_rows(&rows);
     }
     for (int j = 0; j < units; ++j) {
       int32_t out[4], new_c, phi, h;
