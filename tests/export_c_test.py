@@ -110,19 +110,26 @@ def networks_in_integers(draw):
   width = st.integers(1, 19) | st.sampled_from([32, 45])
   widths = draw(st.lists(width, min_size=1, max_size=3))
   runs = draw(st.lists(st.booleans(), min_size=4, max_size=4))
-  neuron = lambda units: integer.IntegerSigmaDelta(
-      theta := ints(1, 9000, units),
-      np.maximum(ints(1, 9000, units), (theta + 1) // 2))
-  layers, below = [], features
+
+  def neuron(units):
+    theta = ints(1, 1500, units)
+    return integer.IntegerSigmaDelta(theta, (theta + 1) // 2 + theta // 4)
+
+  # So that drives are about 1: of rows of spikes, of products with 7 bits.
+  shifts = lambda spikes: tuple(int(k) - 5 * spikes for k in ints(-3, 2, 4))
+  layers, below, from_spikes = [], features, runs[3]
   for units, spikes in zip(widths, runs):
     wide = lambda rows: ints(-127, 128, (rows, 4 * units)).astype(np.int8)
-    shifts = tuple(int(k) for k in ints(-2, 4, 4))
+    w_shift = u_shift = shifts(from_spikes)
+    if not (spikes and from_spikes):
+      u_shift = shifts(spikes)
+    common = np.repeat(np.maximum(w_shift, u_shift), units)
+    b = (ints(-2**14, 2**15, 4 * units) * 2.0**common).astype(np.int32)
     layers.append(
-        integer.IntegerLayer(wide(below), wide(units),
-                             ints(-2**12, 2**12, 4 * units), shifts, shifts,
-                             int(ints(0, 13, ())),
+        integer.IntegerLayer(wide(below), wide(units), b, w_shift, u_shift,
+                             int(ints(4, 13, ())),
                              Sites(h=neuron(units) if spikes else None)))
-    below = units
+    below, from_spikes = units, spikes
   pooling = tuple(draw(st.sets(st.sampled_from(['last', 'mean', 'max']),
                                min_size=1)))  # yapf: disable
   encoder = integer.IntegerEncoder(np.zeros(features, np.float32),
@@ -137,7 +144,7 @@ def networks_in_integers(draw):
       ints(-127, 128, (len(pooling) * below, outputs)).astype(np.int8),
       ints(-2**20, 2**20, outputs), 20, config)
   most = encoder.limit
-  return made, ints(-most - 1, most + 1, (2, draw(st.integers(1, 6)), features))
+  return made, ints(-most - 1, most + 1, (2, draw(st.integers(4, 8)), features))
 
 
 @needs_compiler
