@@ -154,3 +154,25 @@ def test_c_of_any_network_is_the_reference(tmp_path_factory, drawn):
   ints, q = drawn
   fast = ('-std=c99', '-O0', '-fwrapv')
   check_c(ints, q, tmp_path_factory.mktemp('c'), fast)
+
+
+@needs_compiler
+@pytest.mark.parametrize('sign', [-1, 1])
+def test_more_rows_than_are_added_at_once(sign, tmp_path):
+  """All of 300 units spike in the first element, with one sign."""
+  rng, units = np.random.default_rng(0), 300
+  bias = np.repeat([2, 0, 2 * sign, 2], units) * integer.ONE
+  theta = np.full(units, 500, np.int32)
+  layer = integer.IntegerLayer(
+      rng.integers(-9, 10, (1, 4 * units)).astype(np.int8),
+      rng.integers(-127, 128, (units, 4 * units)).astype(np.int8),
+      bias.astype(np.int32), (0,) * 4, (-4,) * 4, 10,
+      Sites(h=integer.IntegerSigmaDelta(theta, theta)))  # yapf: disable
+  ones, rows = np.ones(1, np.float32), rng.integers(-127, 128, (units, 3))
+  ints = integer.IntegerModel(
+      integer.IntegerEncoder(0 * ones, ones, 4, 127), (layer,),
+      rows.astype(np.int8), np.zeros(3, np.int32), 20,
+      Config(family='hard', pooling=('last',)))  # yapf: disable
+  q = rng.integers(-127, 128, (2, 5, 1))
+  assert (integer.run(ints, q).counts[:, 0, 0] == units).all()
+  check_c(ints, q, tmp_path)
