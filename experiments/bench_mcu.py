@@ -25,6 +25,7 @@ from experiments import stages
 from experiments.bench import emulator
 from experiments.config import Experiment
 from experiments.datasets import base
+from experiments.reporting import plots
 from experiments.reporting import tables
 import slstm
 from slstm import integer
@@ -103,6 +104,7 @@ def run(experiment: Experiment, dataset: base.DataSet,
          }  # yapf: disable
   workdir.mkdir(parents=True, exist_ok=True)
   runs.write_json(workdir / 'metrics.json', made)
+  plots.save(plots.instructions(by_part(made)), workdir / 'instructions.png')
   text = report(made)
   runs.replace(workdir / 'report.md', text.encode())
   print(text)
@@ -130,10 +132,7 @@ def report(made: dict[str, Any]) -> str:
         'stack': one['stack'],
         'uJ': 1e-6 * _PJ * one['instructions'],
     })
-  names = sorted(set().union(*[one['parts'] for one in models.values()]))
-  parts = [{'model': name,
-            **{k: round(one['parts'].get(k, 0)) for k in names}}
-           for name, one in models.items()]  # yapf: disable
+  parts = by_part(made)
   return (f'''# Instructions on a Cortex-M4
 
 Per element, means over {made["sequences"]} test sequences; `most` is the
@@ -151,8 +150,19 @@ Instructions by part: products by the weights that they read, the rest by
 function. `model_step` is encoder, gates, cells, neurons and pooling;
 `model_classify` is the read-out, once per sequence.
 
-{tables.markdown(pd.DataFrame(parts))}
+{tables.markdown(parts.reset_index())}
+
+![Instructions by part](instructions.png)
 ''')
+
+
+def by_part(made: dict[str, Any]) -> pd.DataFrame:
+  """Instructions per element, by model and part; the largest part first."""
+  found = pd.DataFrame({name: one['parts']
+                        for name, one in made['models'].items()
+                       }).fillna(0).round().astype(int).T  # yapf: disable
+  found.index.name = 'model'
+  return found[found.max().sort_values(ascending=False).index]
 
 
 def break_even(one: dict[str, Any], dense: dict[str, Any]) -> float | None:

@@ -249,3 +249,15 @@ def raster(run: load.Run) -> Figure | None:
   axes.set_xlabel(f'sequence element n (each of T = {m.num_steps} steps)')
   panels[0].set_title(f'{m.label}, one window of the test set', fontsize=10)
   return _finish(figure, axes)
+
+
+def instructions(parts: pd.DataFrame) -> Figure:
+  """Bars of instructions per element, by model (rows) and part (columns)."""
+  figure, axes = _panels(7, 1.2 + 0.35 * len(parts))
+  left = np.zeros(len(parts))
+  for colour, (name, values) in zip(itertools.cycle(_COLOURS), parts.items()):
+    axes.barh(parts.index, values, left=left, color=colour, label=name)
+    left += values.to_numpy()
+  axes.invert_yaxis()
+  axes.set_xlabel('instructions per element')
+  return _finish(figure, axes, ncols=3)
