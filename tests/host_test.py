@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import bench_host
+from experiments import runs
 from experiments.bench import host
 import slstm
 from slstm import integer
@@ -206,6 +207,7 @@ def test_a_compiler_can_be_chosen():
 def test_the_binary_uses_one_cpu(tmp_path):
   model, _ = lstm(features=18, num_outputs=6)
   slstm.save_model(tmp_path / 'run' / 'standard' / 'model', model)
+  runs.begin(tmp_path / 'run' / 'standard', 'train_ann', {}, '5a')
   binaries.must('bench_host', f'--source={tmp_path / "run"}', '--seconds=0',
                 '--sequences=1', '--names=standard',
                 f'--workdir={tmp_path / "host"}')
