@@ -65,7 +65,8 @@ def test_c_on_har(made, har_data, tmp_path):
 @large_data.needs('speech_commands')
 def test_c_on_speech_commands(tmp_path):
   ints = slstm.load_integers(MODELS / 'gsc_int8.slstm')
-  q = chosen(ints, base.load(SpeechCommands()))
+  path = str(large_data.FOLDER / 'speech_commands')
+  q = chosen(ints, base.load(SpeechCommands(path=path)))
   export_c_test.check_c(ints, q, tmp_path, FAST)
 
 
