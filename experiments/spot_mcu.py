@@ -76,7 +76,7 @@ def _run() -> None:
   given = flags.FLAGS
   paths = given.audio or sorted(map(str, CLIPS.glob('*.flac')))
   ints = slstm.load_integers(given.model)
-  heard = {}
+  heard = []
   features = len(ints.encoder.mean)
   with tempfile.TemporaryDirectory() as folder:
     machine = emulator.Machine(emulator.build(ints, pathlib.Path(folder)),
@@ -88,13 +88,14 @@ def _run() -> None:
     starts, values = spot.windows(frontend.read_audio(path).samples, given.hop)
     x = values.reshape(len(values), -1, features)
     for start, window in zip(starts, x):
-      heard[path, start] = one = listen(machine, ints, window)
+      one = listen(machine, ints, window)
+      heard.append(one)
       table.add_row(
           pathlib.Path(path).name, f'{start:.2f}', one.label,
           f'{one.score:.2f}', f'{1e-6 * one.instructions:.2f}',
           f'{1e-3 * one.instructions / _MHZ:.1f}')
   rich.print(table)
-  spiking = np.mean([one.instructions for one in heard.values()])
+  spiking = np.mean([one.instructions for one in heard])
   dense = dense_like(ints, x) * x.shape[1]
   memory = slstm.memory_of_c(ints)
   rich.print(f'A dense int8 LSTM of the same size: {1e-6 * dense:.2f} million '

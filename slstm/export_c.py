@@ -124,12 +124,11 @@ def export_c(model: IntegerModel, folder: str | pathlib.Path) -> None:
 def files(model: IntegerModel) -> dict[str, str]:
   """The text of each file, by its name."""
   made = weights_h.header(model)
-  encoder, memory = model.encoder, memory_of_c(model)
-  direct = encoder.neuron is None
+  encoder, memory = model.encoder, _memory(model, made)
   header = HEADER.format(features=len(encoder.mean),
                          outputs=len(model.readout_b),
                          layers=len(model.layers),
-                         feature_bits=8 if direct else 16,
+                         feature_bits=8 * encoder.dtype.itemsize,
                          output_bits=model.output_bits,
                          sum_bits=made.sum_bits, **made.sizes
                         )  # yapf: disable
@@ -143,7 +142,10 @@ def files(model: IntegerModel) -> dict[str, str]:
 
 def memory_of_c(model: IntegerModel) -> dict[str, int]:
   """Bytes of constants (`flash`), of these int8 `weights`, of state (`ram`)."""
-  made = weights_h.header(model)
+  return _memory(model, weights_h.header(model))
+
+
+def _memory(model: IntegerModel, made: weights_h.Header) -> dict[str, int]:
   weights = sum(layer.w.size + layer.u.size for layer in model.layers)
   sizes = made.sizes
   ram = (4 * sizes['s32'] + 4 + made.sum_bits // 8 * sizes['sums'] +

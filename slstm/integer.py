@@ -95,6 +95,11 @@ class IntegerEncoder(NamedTuple):
   limit: int
   neuron: Any = None
 
+  @property
+  def dtype(self) -> np.dtype:
+    """Of features in exported C."""
+    return np.dtype(np.int8 if self.neuron is None else np.int16)
+
 
 class IntegerLayer(NamedTuple):
   """A layer; the columns of i, f, g, o follow each other in [.., 4H].

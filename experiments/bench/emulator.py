@@ -15,6 +15,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
+from experiments.datasets import base
 import slstm
 from slstm import integer
 
@@ -29,14 +30,12 @@ _FLAGS = ('-target', 'thumb-freestanding-eabihf', '-mcpu=cortex_m4', '-std=c99',
 
 
 def _package(name: str) -> Any:
-  try:
-    return importlib.import_module(name)
-  except ImportError as error:
-    raise ImportError(f'the emulator needs {name.split(".")[0]}; install the '
-                      "extra: pip install 'slstm[mcu]'.") from error
+  with base.extra('mcu'):
+    found = importlib.import_module(name)
+  return found
 
 
-def build(model: slstm.integer.IntegerModel,
+def build(model: integer.IntegerModel,
           folder: pathlib.Path,
           optimise: str = '-O3') -> pathlib.Path:
   """Exports a model and compiles it; returns the ELF file."""
@@ -176,9 +175,8 @@ class Machine:
 
   def run(self, x: np.ndarray) -> np.ndarray:
     """Outputs of one sequence of `integer.features`, [N, D] -> [K]."""
-    dtype = np.int8 if self._model.encoder.neuron is None else np.int16
     self._call('model_reset', _STATE)
-    for x_n in x.astype(dtype):
+    for x_n in x.astype(self._model.encoder.dtype):
       self._cpu.mem_write(_X, x_n.tobytes())
       self._call('model_step', _STATE, _X)
     self._call('model_classify', _STATE, _OUTPUTS)

@@ -41,6 +41,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.bench import measure
+from experiments.datasets import base
 import slstm
 from slstm import integer
 from slstm.model import read_out
@@ -97,11 +98,9 @@ class Key(NamedTuple):
 
 
 def _package(name: str) -> Any:
-  try:
-    return importlib.import_module(name)
-  except ImportError as error:
-    raise ImportError(f'{name.split(".")[0]} is not installed; install the '
-                      "extra: pip install 'slstm[host]'.") from error
+  with base.extra('host'):
+    found = importlib.import_module(name)
+  return found
 
 
 # --- Exported C ---------------------------------------------------------------
@@ -145,8 +144,7 @@ class Library:
 
   def place(self, x: np.ndarray) -> np.ndarray:
     """`integer.features` [B, N, D] as the network takes them."""
-    direct = self._model.encoder.neuron is None
-    return np.ascontiguousarray(x, np.int8 if direct else np.int16)
+    return np.ascontiguousarray(x, self._model.encoder.dtype)
 
   def run(self, x: np.ndarray) -> np.ndarray:
     """Outputs [B, K] of features that `place` returned, as integers."""
