@@ -16,10 +16,8 @@ give the outputs of its model ends with an error.
 
 import pathlib
 import shlex
-from typing import Any
 
 from absl import flags
-import pandas as pd
 
 from experiments import bench_mcu
 from experiments import main
@@ -28,7 +26,7 @@ from experiments.bench import host
 from experiments.bench import measure
 from experiments.config import Experiment
 from experiments.datasets import base
-from experiments.reporting import tables
+from experiments.reporting import times
 
 _SETTLE = 0.02  # s
 
@@ -48,38 +46,9 @@ def run(experiment: Experiment, dataset: base.DataSet,
           'hidden': [k.num_units for k in models[given.names[0]].layers],
           **measured}  # yapf: disable
   runs.write_json(workdir / 'metrics.json', made)
-  text = report(made)
+  text = times.report(made)
   runs.replace(workdir / 'report.md', text.encode())
   print(text)
-
-
-def report(made: dict[str, Any]) -> str:
-  """The times as a table, in Markdown."""
-  on = made['environment']
-  versions = ''.join(f', {k} {v}' for k, v in on['versions'].items())
-  rows = [{
-      'what runs': row['name'], 'model': row['model'],
-      'us per element': row['us'],
-      'quartiles': ' - '.join(f'{q:.4g}' for q in row['quartiles_us']),
-      **{f'times faster than {name}': f'{times:.2f}'
-         for name, times in row['times'].items()},
-      'difference': f'{row["difference"]:.1g}',
-      'spikes of h': ' / '.join(f'{k:.3f}' for k in row['spikes']) or '-',
-  } for row in made['rows']]  # yapf: disable
-  hidden = ' and '.join(map(str, made['hidden']))
-  return '\n'.join([
-      '# Exported C on this machine\n',
-      'One element at a time on one thread; CPU time, medians over '
-      f'{made["rounds"]} rounds in which all have a turn, of '
-      f'{made["sequences"]} test sequences; layers of {hidden} units. Whole: '
-      'the sequence in one call, which a stream cannot do. Difference: the '
-      'largest to an output of the float model, over the standard deviation of '
-      'its outputs.\n',
-      f'{made["cpu"]}; {made["compiler"]}, {" ".join(made["flags"])}; JAX '
-      f'{on["jax_version"]}{versions}; commit {on["commit"]}.\n',
-      f'```sh\n{on["command"]}\n```\n',
-      *(f'{k}: skipped ({v})\n' for k, v in made['skipped'].items()),
-      f'{tables.markdown(pd.DataFrame(rows), names=2)}\n'])  # yapf: disable
 
 
 if __name__ == '__main__':

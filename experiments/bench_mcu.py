@@ -16,21 +16,20 @@ from typing import Any
 
 from absl import flags
 import numpy as np
-import pandas as pd
 
+from experiments import in_integers
 from experiments import latency
 from experiments import main
 from experiments import runs
 from experiments import stages
 from experiments.bench import emulator
+from experiments.bench import measure
 from experiments.config import Experiment
 from experiments.datasets import base
+from experiments.reporting import instructions
 from experiments.reporting import plots
-from experiments.reporting import tables
 import slstm
 from slstm import integer
-
-_PJ = 261  # of an instruction, see `report`
 
 
 def count(ints: slstm.integer.IntegerModel, q: np.ndarray) -> dict[str, Any]:
@@ -48,21 +47,34 @@ def count(ints: slstm.integer.IntegerModel, q: np.ndarray) -> dict[str, Any]:
     raise ValueError('the emulated outputs are not those of integer.run.')
   elements = q.shape[0] * q.shape[1]
   parts = {name: n / elements for name, n in machine.instructions.items()}
-  weights = [name for name in machine.read if name.endswith(('_w', '_u'))]
+  read = machine.read
   memory = slstm.memory_of_c(ints)
   return {
-      'instructions': sum(parts.values()),
+      'instructions':
+          sum(parts.values()),
       'each': [sum(one.values()) / q.shape[1] for one in each],
-      'parts': dict(sorted(parts.items())),
-      'spikes': list(expected.spikes),
-      'sent': float(expected.counts.sum(-1).mean()),
-      'weight_bytes': sum(machine.read[k] for k in weights) / elements,
-      'read': sum(machine.read.values()) / elements,
-      'written': machine.written / elements,
-      'weights': memory['weights'],
-      'flash': memory['flash'] + machine.code,
-      'ram': memory['ram'],
-      'stack': machine.stack,
+      'parts':
+          dict(sorted(parts.items())),
+      'spikes':
+          list(expected.spikes),
+      'sent':
+          float(expected.counts.sum(-1).mean()),
+      'weight_bytes':
+          sum(read[k] for k in read if k.endswith(('_w', '_u'))) / elements,
+      'read':
+          sum(read.values()) / elements,
+      'written':
+          machine.written / elements,
+      'weights':
+          memory['weights'],
+      'flash':
+          memory['flash'] + machine.code,
+      'ram':
+          memory['ram'],
+      'buffers':
+          memory['buffers'],
+      'stack':
+          machine.stack,
   }
 
 
@@ -98,88 +110,25 @@ def run(experiment: Experiment, dataset: base.DataSet,
   found = {}
   for name, model in models.items():
     ints = slstm.quantise(model, calibration)
-    found[name] = count(ints, integer.features(ints, x))
-  made = {'commit': runs.commit(), 'sequences': len(x),
+    compared = in_integers.compare(ints, model, dataset)
+    sends = [layer.sends == integer.RUNNING for layer in ints.layers]
+    found[name] = {**count(ints, integer.features(ints, x)),
+                   **compared._asdict(), 'sigma_delta': all(sends)
+                  }  # yapf: disable
+  first = models[flags.FLAGS.names[0]]
+  on = measure.environment()
+  made = {'commit': on['commit'], 'command': on['command'],
+          'sequences': len(x), 'data': experiment.data.name,
+          'units': [layer.num_units for layer in first.layers],
           'experiment': runs.as_dict(experiment), 'models': found
          }  # yapf: disable
   workdir.mkdir(parents=True, exist_ok=True)
   runs.write_json(workdir / 'metrics.json', made)
-  plots.save(plots.instructions(by_part(made)), workdir / 'instructions.png')
-  text = report(made)
+  parts = instructions.by_part(made)
+  plots.save(plots.instructions(parts), workdir / 'instructions.png')
+  text = instructions.report(made)
   runs.replace(workdir / 'report.md', text.encode())
   print(text)
-
-
-def report(made: dict[str, Any]) -> str:
-  """The counts as tables, in Markdown."""
-  models = made['models']
-  dense, rows = next(iter(models.values())), []
-  for name, one in models.items():
-    rows.append({
-        'model': name,
-        'instructions': round(one['instructions']),
-        'times less': dense['instructions'] / one['instructions'],
-        'most': round(max(one['each'])),
-        'weights read': round(one['weight_bytes']),
-        'weights, times less': dense['weight_bytes'] / one['weight_bytes'],
-        'bytes read': round(one['read']),
-        'written': round(one['written']),
-        'spikes of h': ' / '.join(f'{s:.3f}' for s in one['spikes']),
-        'break-even': break_even(one, dense),
-        'flash': one['flash'],
-        'of it weights': one['weights'],
-        'RAM': one['ram'],
-        'stack': one['stack'],
-        'uJ': 1e-6 * _PJ * one['instructions'],
-    })
-  parts = by_part(made)
-  return (f'''# Instructions on a Cortex-M4
-
-Per element, means over {made["sequences"]} test sequences; `most` is the
-sequence that takes most. Times less: than the first model. Break-even: spikes
-of h per unit and element at which it would take as many instructions as that,
-if each cost what it costs here. Flash is code and constants, in bytes. uJ is
-derived: {_PJ} pJ for an instruction, the whole chip at 3.3 V and 79 uA per MHz
-(STM32L412, data sheet DS12469), one instruction per cycle.
-
-Made at commit {made["commit"]}.
-
-{tables.markdown(pd.DataFrame(rows))}
-
-Instructions by part: products by the weights that they read, the rest by
-function. `model_step` is encoder, gates, cells, neurons and pooling;
-`model_classify` is the read-out, once per sequence.
-
-{tables.markdown(parts.reset_index())}
-
-![Instructions by part](instructions.png)
-''')
-
-
-def by_part(made: dict[str, Any]) -> pd.DataFrame:
-  """Instructions per element, by model and part; the largest part first."""
-  found = pd.DataFrame({name: one['parts']
-                        for name, one in made['models'].items()
-                       }).fillna(0).round().astype(int).T  # yapf: disable
-  found.index.name = 'model'
-  return found[found.max().sort_values(ascending=False).index]
-
-
-def break_even(one: dict[str, Any], dense: dict[str, Any]) -> float | None:
-  """Spikes per unit and element at which a model is no better than `dense`.
-
-  The instructions that add rows of h are taken as proportional to spikes. None
-  if there are no spikes, or if rows of the input are added together with them.
-  """
-  products = sum(n for name, n in one['parts'].items()
-                 if name.startswith('layer') and name != 'layer0_w'
-                )  # yapf: disable
-  if not one['sent'] or any('layer0_w and' in name or 'and layer0_w' in name
-                            for name in one['parts']):  # yapf: disable
-    return None
-  rest = one['instructions'] - products
-  return (float(np.mean(one['spikes'])) * (dense['instructions'] - rest) /
-          products)
 
 
 if __name__ == '__main__':

@@ -15,9 +15,9 @@ many training examples calibrate the ranges of the integers.
 import pathlib
 
 from absl import flags
-import jax.numpy as jnp
 import numpy as np
 
+from experiments import in_integers
 from experiments import main
 from experiments import runs
 from experiments import stages
@@ -39,20 +39,16 @@ def export(experiment: Experiment, dataset: base.DataSet,
   ints = slstm.quantise(model, calibration, bits=_BITS.value)
   slstm.save_integers(ints, workdir / 'model.slstm')
   slstm.export_c(ints, workdir)
-  x, y = dataset.test
+  x = dataset.test.x
   chosen = np.linspace(0, len(x) - 1, min(_SEQUENCES.value, len(x)))
   write_check(ints, integer.features(ints, x[chosen.astype(int)]), workdir)
-  exact = np.asarray(slstm.predict(model, x))
-  found, task = integer.outputs(ints, x), dataset.task
-  metrics = [float(np.mean(task.metric(jnp.asarray(k), jnp.asarray(y))))
-             for k in (found, exact)]  # yapf: disable
+  found = in_integers.compare(ints, model, dataset)
   memory = slstm.memory_of_c(ints)
   print(f'{workdir}: {memory["flash"]:,} bytes of constants, '
-        f'{memory["ram"]:,} of state.\nTest {task.metric_name} '
-        f'{metrics[0]:.4f}, of floats {metrics[1]:.4f}; of the outputs '
-        f'{np.mean(found.argmax(-1) == exact.argmax(-1)):.4f} are largest in '
-        'the same place.\nCheck it: cd {workdir} && '
-        'cc -std=c99 -O2 main.c model.c -o check && ./check')
+        f'{memory["ram"]:,} of state.\nTest {dataset.task.metric_name} '
+        f'{found.metric:.4f}, of floats {found.of_floats:.4f}; of the outputs '
+        f'{found.same:.4f} are largest in the same place.\nCheck it: cd '
+        f'{workdir} && cc -std=c99 -O2 main.c model.c -o check && ./check')
 
 
 def write_check(ints: slstm.integer.IntegerModel, q: np.ndarray,

@@ -87,6 +87,7 @@ A feature is the integer nearest to (x - mean) / std * {scale:g}, in {low} ..
 | constant: weights, biases, neurons, tables | {flash:,} |
 | of these int8 weights | {weights:,} |
 | `model_state` | {ram:,} |
+| of these what all layers share, the input and what is pooled | {buffers:,} |
 
 The state of the network survives from step to step, so a stream needs no
 window: call `model_reset` where a new sequence begins, after {most:,} elements
@@ -141,14 +142,21 @@ def files(model: IntegerModel) -> dict[str, str]:
 
 
 def memory_of_c(model: IntegerModel) -> dict[str, int]:
-  """Bytes of constants (`flash`), of these int8 `weights`, of state (`ram`)."""
+  """Bytes that exported C takes.
+
+  Returns:
+    `flash`, of all constants, and of these int8 `weights`; `ram`, of the state,
+    and of it `buffers`: what layers share, the input, and what is pooled.
+  """
   return _memory(model, weights_h.header(model))
 
 
 def _memory(model: IntegerModel, made: weights_h.Header) -> dict[str, int]:
   weights = sum(layer.w.size + layer.u.size for layer in model.layers)
-  sizes = made.sizes
-  ram = (4 * sizes['s32'] + 4 + made.sum_bits // 8 * sizes['sums'] +
-         2 * sizes['s16'] + sizes['s8'])  # yapf: disable
+  size = {'s32': 4, 'sums': made.sum_bits // 8, 's16': 2, 's8': 1}
+  total, of_layers = (sum(size[k] * count
+                          for k, count in sizes.items())
+                      for sizes in (made.sizes, made.of_layers))
+  ram = -(-(total + 4) // 4) * 4  # with the number of elements, filled up
   return {'flash': made.flash, 'weights': weights + model.readout_w.size,
-          'ram': -(-ram // 4) * 4}  # yapf: disable
+          'ram': ram, 'buffers': ram - of_layers}  # yapf: disable

@@ -34,11 +34,14 @@ class Header(NamedTuple):
   Attributes:
     text: of the file.
     sizes: numbers in each array of the state.
+    of_layers: those of them that one layer has for itself; the others hold what
+      layers share, the input, and what is pooled.
     sum_bits: bits of a sum of spikes, 16 or 32.
     flash: bytes of all constants.
   """
   text: str
   sizes: dict[str, int]
+  of_layers: dict[str, int]
   sum_bits: int
   flash: int
 
@@ -61,7 +64,7 @@ def header(model: IntegerModel) -> Header:
   constants['V'] = room.take('s16', len(types.SITES) * units * fires)
   constants['C_SUMS'] = room.take('s32', units * several)
   constants['OUTPUT'] = room.take('s32', units)
-  descriptors = []
+  descriptors, shared = [], dict(room.sizes)
   for index, (layer, below) in enumerate(zip(layers, sent)):
     u_sums, w_sums = places['U'], places['W']
     if layer.sends == RUNNING:
@@ -73,6 +76,7 @@ def header(model: IntegerModel) -> Header:
     descriptors.append(
         _layer(arrays, room, index, layer, config, below, layer is layers[-1],
                (w_sums, u_sums)))
+  of_layers = {k: room.sizes[k] - size for k, size in shared.items()}
   constants |= _activations(config, arrays)
   pools = _readout(model, constants, room, arrays)
   bits = _sum_bits(model)
@@ -95,7 +99,7 @@ def header(model: IntegerModel) -> Header:
   ]
   # C knows no empty arrays.
   sizes = {name: max(size, 4) for name, size in room.sizes.items()}
-  return Header('\n'.join(lines), sizes, bits, arrays.bytes)
+  return Header('\n'.join(lines), sizes, of_layers, bits, arrays.bytes)
 
 
 def joined(layer: IntegerLayer, below: str) -> bool:

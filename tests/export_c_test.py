@@ -81,6 +81,18 @@ def test_memory_is_what_the_readme_says(tmp_path):
   assert f'int8 weights | {weights:,} |' in text
 
 
+def test_memory_by_hand():
+  """Of each unit a layer keeps its sums, c, its output and its spike."""
+  model, x = integer_test.dyadic(('d', 'd'), {}, 'delta', ('last', 'mean'))
+  memory = slstm.memory_of_c(slstm.quantise(model, x))
+  per_unit = 4 * 2 + 2 + 2 + 1  # both products have one sum, of 16 bits
+  assert networks.HIDDEN % 4 == 0
+  assert memory['ram'] - memory['buffers'] == 2 * networks.HIDDEN * per_unit
+  wide = -(-networks.FEATURES // 4) * 4 * 3  # outputs, spikes of the input
+  # h of the last element, the sum of all, two places that nobody uses.
+  assert memory['buffers'] == 2 * 4 * networks.HIDDEN + wide + 4
+
+
 @needs_compiler
 @pytest.mark.parametrize('name', ['counts', 'outputs'])
 def test_a_wrong_number_is_found(name, tmp_path):

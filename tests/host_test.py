@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import bench_host
 from experiments import runs
 from experiments.bench import host
+from experiments.reporting import times
 import slstm
 from slstm import integer
 from tests import binaries
@@ -133,7 +133,7 @@ def test_there_is_a_row_for_each_contender():
   for row in found['rows']:
     assert row['times'] == pytest.approx(
         {name: us[name, 'standard'] / row['us'] for name in host.BASELINES})
-  report = bench_host.report({
+  report = times.report({
       **found, 'cpu': 'Abacus', 'sequences': 5, 'hidden': [8, 8],
       'environment': {'versions': {'torch': '9'}, 'jax_version': '8',
                       'commit': 'c0ffee', 'command': 'python'},
