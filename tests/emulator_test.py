@@ -12,7 +12,6 @@ from experiments.bench import emulator
 from experiments.reporting import instructions
 import slstm
 from slstm import integer
-from tests import integer_test
 from tests import networks
 
 REASON = "runs a Cortex-M4: pip install 'slstm[mcu]'"
@@ -20,9 +19,9 @@ for needed in ('ziglang', 'unicorn', 'elftools'):
   pytest.importorskip(needed, reason=REASON)
 
 
-@pytest.mark.parametrize('sites, options, at_input', integer_test.RAN)
+@pytest.mark.parametrize('sites, options, at_input', networks.CASES)
 def test_the_dsp_path_is_the_reference(sites, options, at_input, tmp_path):
-  model, x = integer_test.dyadic(sites, options, at_input, ('last', 'mean'))
+  model, x = networks.dyadic(sites, options, at_input, ('last', 'mean'))
   x = x + np.random.default_rng(0).normal(0, 0.3, x.shape)
   check(slstm.quantise(model, x), x, tmp_path)
 
@@ -30,7 +29,7 @@ def test_the_dsp_path_is_the_reference(sites, options, at_input, tmp_path):
 @pytest.mark.parametrize('family', ['standard', 'hard', 'quantised'])
 def test_an_lstm_is_the_reference(family, tmp_path):
   x = np.random.default_rng(0).normal(2, 3, (20, 9, networks.FEATURES))
-  model = integer_test.gaussian(family, x.astype(np.float32))
+  model = networks.gaussian(family, x.astype(np.float32))
   check(slstm.quantise(model, x), x, tmp_path)
 
 
@@ -43,7 +42,7 @@ def check(ints, x, folder):
 
 def test_work_grows_with_spikes(tmp_path):
   """A silent input costs no row; each spike costs the same again."""
-  model, x = integer_test.dyadic(('d',), {}, 'delta')
+  model, x = networks.dyadic(('d',), {}, 'delta')
   ints = slstm.quantise(model, x)
   machine = emulator.Machine(emulator.build(ints, tmp_path), ints)
   read = []
@@ -58,7 +57,7 @@ def test_work_grows_with_spikes(tmp_path):
 
 
 def test_products_with_spikes_do_not_multiply(tmp_path):
-  model, x = integer_test.dyadic(('d', ''), {}, 'delta')
+  model, x = networks.dyadic(('d', ''), {}, 'delta')
   ints = slstm.quantise(model, x)
   machine = emulator.Machine(emulator.build(ints, tmp_path), ints)
   for name in 'choose_rows', 'add_rows', 'add_chosen':
@@ -67,7 +66,7 @@ def test_products_with_spikes_do_not_multiply(tmp_path):
 
 
 def test_counts_of_a_benchmark():
-  model, x = integer_test.dyadic(('d',), {}, None)
+  model, x = networks.dyadic(('d',), {}, None)
   x = x + np.random.default_rng(0).normal(0, 0.3, x.shape)
   ints = slstm.quantise(model, x)
   found = bench_mcu.count(ints, integer.features(ints, x[:2]))
@@ -84,7 +83,7 @@ def test_counts_of_a_benchmark():
 
 def test_counts_are_those_of_single_instructions(tmp_path):
   """The same by a hook for each; Unicorn has none for what IT skips."""
-  model, x = integer_test.dyadic(('d', 'oc'), {}, 'delta')
+  model, x = networks.dyadic(('d', 'oc'), {}, 'delta')
   x = x + np.random.default_rng(0).normal(0, 0.3, x.shape)
   ints = slstm.quantise(model, x)
   elf, q = emulator.build(ints, tmp_path), integer.features(ints, x[0])

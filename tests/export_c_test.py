@@ -12,7 +12,6 @@ from experiments import export
 import slstm
 from slstm import integer
 from slstm.types import Config, Sites
-from tests import integer_test
 from tests import networks
 
 COMPILER = shutil.which('gcc') or shutil.which('clang')
@@ -35,10 +34,9 @@ def check_c(ints, q, folder, flags=FLAGS):
 
 
 @needs_compiler
-@pytest.mark.parametrize('sites, options, at_input', integer_test.RAN)
+@pytest.mark.parametrize('sites, options, at_input', networks.CASES)
 def test_c_is_the_reference(sites, options, at_input, tmp_path):
-  model, x = integer_test.dyadic(sites, options, at_input,
-                                 ('last', 'mean', 'max'))
+  model, x = networks.dyadic(sites, options, at_input, ('last', 'mean', 'max'))
   x = x + np.random.default_rng(0).normal(0, 0.3, x.shape)  # off the grid
   ints = slstm.quantise(model, x)
   check_c(ints, integer.features(ints, x), tmp_path)
@@ -48,13 +46,13 @@ def test_c_is_the_reference(sites, options, at_input, tmp_path):
 @pytest.mark.parametrize('family', ['standard', 'hard', 'quantised'])
 def test_an_lstm_in_c_is_the_reference(family, tmp_path):
   x = np.random.default_rng(0).normal(2, 3, (20, 9, networks.FEATURES))
-  model = integer_test.gaussian(family, x.astype(np.float32))
+  model = networks.gaussian(family, x.astype(np.float32))
   ints = slstm.quantise(model, x)
   check_c(ints, integer.features(ints, x), tmp_path)
 
 
 def test_nothing_is_overwritten(tmp_path):
-  model, x = integer_test.dyadic(('d',), {}, None)
+  model, x = networks.dyadic(('d',), {}, None)
   ints = slstm.quantise(model, x)
   slstm.export_c(ints, tmp_path / 'c')
   slstm.export_c(ints, tmp_path / 'c')  # the same again
@@ -67,7 +65,7 @@ def test_nothing_is_overwritten(tmp_path):
 
 @needs_compiler
 def test_memory_is_what_the_readme_says(tmp_path):
-  model, x = integer_test.dyadic(('d', 'oc'), {}, None)
+  model, x = networks.dyadic(('d', 'oc'), {}, None)
   ints = slstm.quantise(model, x)
   slstm.export_c(ints, tmp_path)
   (tmp_path / 'size.c').write_text(
@@ -81,22 +79,10 @@ def test_memory_is_what_the_readme_says(tmp_path):
   assert f'int8 weights | {weights:,} |' in text
 
 
-def test_memory_by_hand():
-  """Of each unit a layer keeps its sums, c, its output and its spike."""
-  model, x = integer_test.dyadic(('d', 'd'), {}, 'delta', ('last', 'mean'))
-  memory = slstm.memory_of_c(slstm.quantise(model, x))
-  per_unit = 4 * 2 + 2 + 2 + 1  # both products have one sum, of 16 bits
-  assert networks.HIDDEN % 4 == 0
-  assert memory['ram'] - memory['buffers'] == 2 * networks.HIDDEN * per_unit
-  wide = -(-networks.FEATURES // 4) * 4 * 3  # outputs, spikes of the input
-  # h of the last element, the sum of all, two places that nobody uses.
-  assert memory['buffers'] == 2 * 4 * networks.HIDDEN + wide + 4
-
-
 @needs_compiler
 @pytest.mark.parametrize('name', ['counts', 'outputs'])
 def test_a_wrong_number_is_found(name, tmp_path):
-  model, x = integer_test.dyadic(('d', 'oc'), {}, None)
+  model, x = networks.dyadic(('d', 'oc'), {}, None)
   ints = slstm.quantise(model, x)
   check_c(ints, integer.features(ints, x), tmp_path)
   vector = tmp_path / 'vector.h'

@@ -15,7 +15,6 @@ from experiments.reporting import times
 import slstm
 from slstm import integer
 from tests import binaries
-from tests import integer_test
 from tests import networks
 from tests import oracle
 
@@ -57,9 +56,9 @@ def without(monkeypatch, *packages):
 
 
 @needs_compiler
-@pytest.mark.parametrize('sites, options, at_input', integer_test.RAN)
+@pytest.mark.parametrize('sites, options, at_input', networks.CASES)
 def test_the_library_is_the_reference(sites, options, at_input):
-  model, x = integer_test.dyadic(sites, options, at_input, ('last', 'mean'))
+  model, x = networks.dyadic(sites, options, at_input, ('last', 'mean'))
   check(model, x + np.random.default_rng(0).normal(0, 0.3, x.shape))
 
 
@@ -67,7 +66,7 @@ def test_the_library_is_the_reference(sites, options, at_input):
 @pytest.mark.parametrize('family', ['standard', 'hard', 'quantised'])
 def test_the_library_of_an_lstm_is_the_reference(family):
   x = np.random.default_rng(0).normal(2, 3, (20, 9, networks.FEATURES))
-  check(integer_test.gaussian(family, x.astype(np.float32)), x)
+  check(networks.gaussian(family, x.astype(np.float32)), x)
 
 
 def check(model, x):
@@ -97,16 +96,16 @@ def test_contenders_give_the_outputs_of_the_oracle(name):
   assert (found > 1e-4) == ('int8' in peer)  # quantised weights are others
 
 
-@pytest.mark.parametrize('sites, options, at_input', integer_test.RAN[1::3])
+@pytest.mark.parametrize('sites, options, at_input', networks.CASES[1::3])
 def test_our_step_hands_its_state_on(sites, options, at_input):
-  model, x = integer_test.dyadic(sites, options, at_input, ('last', 'max'))
+  model, x = networks.dyadic(sites, options, at_input, ('last', 'max'))
   step = host.of_step(model, x)
   np.testing.assert_array_equal(step.outputs(step.run()),
                                 oracle.apply(model, x, np.float64).outputs)
 
 
 def spiking():
-  model, x = integer_test.dyadic(('d', 'oc'), {}, None)
+  model, x = networks.dyadic(('d', 'oc'), {}, None)
   other = lstm(features=x.shape[-1])[0]
   return {'standard': other, 'spiking': model}, np.asarray(x)
 
@@ -178,9 +177,9 @@ def test_wrong_outputs_are_not_timed(monkeypatch):
 
 
 @pytest.mark.parametrize('first', [
-    integer_test.dyadic(('oc',), {}, None)[0],
+    networks.dyadic(('oc',), {}, None)[0],
     lstm(hidden=(8, 4))[0],
-    integer_test.gaussian('hard', np.ones((2, 2, networks.FEATURES))),
+    networks.gaussian('hard', np.ones((2, 2, networks.FEATURES))),
 ])
 def test_the_first_model_is_one_that_others_have(first):
   with pytest.raises(ValueError, match='spiky is the model that other'):

@@ -16,21 +16,19 @@ import slstm
 from slstm import integer
 from slstm import integer_file
 from slstm.integer_check import check_integers
-from tests import integer_test
 from tests import networks
 
 START, CHECKSUM = 16, 4  # bytes before the header, and after the arrays
 FUZZED = 10_000
-# Places in integer_test.RAN: LIF neurons; both kinds, and one at the input; an
+# Places in networks.CASES: LIF neurons; both kinds, and one at the input; an
 # input of spikes; neurons at every site; running sums of two steps.
 LIF, BOTH, SPIKES, SITES, RUNNING = 0, 11, 4, 7, 10
 
 
 @functools.cache
 def quantised(case, bits=8):
-  """A model of `integer_test.RAN`, and features of two sequences."""
-  model, x = integer_test.dyadic(*integer_test.RAN[case],
-                                 ('last', 'mean', 'max'))
+  """A model of `networks.CASES`, and features of two sequences."""
+  model, x = networks.dyadic(*networks.CASES[case], ('last', 'mean', 'max'))
   ints = slstm.quantise(model, x, bits=bits)
   return ints, integer.features(ints, x[:2])
 
@@ -38,7 +36,7 @@ def quantised(case, bits=8):
 @functools.cache
 def lstm(family, bits=8):
   x = np.random.default_rng(0).normal(2, 3, (20, 9, networks.FEATURES))
-  model = integer_test.gaussian(family, x.astype(np.float32))
+  model = networks.gaussian(family, x.astype(np.float32))
   ints = slstm.quantise(model, x, bits=bits)
   return ints, integer.features(ints, x[:2])
 
@@ -66,7 +64,7 @@ def check_round_trip(ints, q, path):
 
 
 @pytest.mark.parametrize('case, bits',
-                         [*((case, 8) for case in range(len(integer_test.RAN))),
+                         [*((case, 8) for case in range(len(networks.CASES))),
                           (SPIKES, 4), (RUNNING, 4)])  # yapf: disable
 def test_round_trip(case, bits, tmp_path):
   check_round_trip(*quantised(case, bits), tmp_path / 'model')

@@ -4,7 +4,6 @@ import ast
 import inspect
 import pathlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,61 +14,20 @@ from slstm import integer
 from slstm import neurons
 from slstm.quantise import _neuron
 from slstm.sigma_delta import sigma_delta
-from slstm.types import Config, Readout, Sites
+from slstm.types import Config
 from tests import networks
 from tests import oracle
 
-D, H, B, N = networks.FEATURES, networks.HIDDEN, 5, 5
+D, H = networks.FEATURES, networks.HIDDEN
 RELEASED = pathlib.Path(__file__).resolve().parents[1] / 'results' / 'models'
-RAN = [  # sites of each layer, config, neuron at the input
-    (('oc',), dict(), None),
-    (('oc', 'oc'), dict(num_steps=2), None),
-    (('oc', 'oc'), dict(num_steps=2, coupling='shared'), None),
-    (('oc', 'oc'), dict(num_steps=4), 'lif'),
-    (('oc',), dict(num_steps=2, encoder_steps=4), 'lif'),
-    (('oc', 'oc'), dict(num_steps=2, coupling='shared'), 'lif'),
-    (('ifgoc', 'oc'), dict(num_steps=2), None),
-    (('ifh', 'goc'), dict(num_steps=2), None),
-    (('ifgoch',), dict(num_steps=4, coupling='shared'), None),
-    (('d', 'd'), dict(), None),
-    (('d', 'd'), dict(num_steps=2, coupling='shared'), 'delta'),
-    (('d', 'oc'), dict(), 'delta'),
-]
 
 
-def dyadic(sites, options, at_input, pooling=('last',), seed=0):
-  """A model and an input of which every value is a small dyadic fraction."""
-  rng = np.random.default_rng(seed)
-  delta = sigma_delta([0.5, 0.25, 0.5, 0.5], 0.75)
-  layers = [
-      layer._replace(neurons=Sites(h=delta)) if names == 'd' else layer
-      for layer, names in zip(
-          networks.dyadic_layers(rng, [n.replace('d', '')
-                                       for n in sites]), sites)
-  ]
-  neuron = {
-      None: None,
-      'lif': networks.dyadic_neuron(rng, True, (D,)),
-      'delta': sigma_delta([1.0, 0.5, 0.5]),
-  }[at_input]
-  model = networks.dyadic_model(rng, layers, neuron, **options)
-  x = np.asarray(networks.dyadic_input(rng, B, N))
-  if pooling != ('last',):
-    wide = networks.grid(rng, (len(pooling) * H, 2), 2, 0.5)
-    model = slstm.Model(model.encoder, model.layers,
-                        Readout(wide, model.readout.b),
-                        Config(**{
-                            **vars(model.config), 'pooling': pooling
-                        }))
-  return model, x
-
-
-@pytest.mark.parametrize('sites, options, at_input', RAN)
+@pytest.mark.parametrize('sites, options, at_input', networks.CASES)
 def test_dyadic_networks_are_exact(sites, options, at_input):
   """Nothing is rounded where integers can hold what is computed."""
   sent = 0
   for seed in range(3):
-    model, x = dyadic(sites, options, at_input, seed=seed)
+    model, x = networks.dyadic(sites, options, at_input, seed=seed)
     ints = slstm.quantise(model, x)
     result = integer.run(ints, integer.features(ints, x))
     expected = oracle.apply(model, x, np.float64)
@@ -86,25 +44,18 @@ def test_dyadic_networks_are_exact(sites, options, at_input):
 
 @pytest.mark.parametrize('pooling', [('mean',), ('max', 'last'),
                                      ('last', 'mean', 'max')])
-@pytest.mark.parametrize('sites, options, at_input', RAN[1:10:4])
+@pytest.mark.parametrize('sites, options, at_input', networks.CASES[1:10:4])
 def test_pooling(pooling, sites, options, at_input):
-  model, x = dyadic(sites, options, at_input, pooling)
+  model, x = networks.dyadic(sites, options, at_input, pooling)
   ints = slstm.quantise(model, x)
   expected = oracle.apply(model, x, np.float64).outputs
   np.testing.assert_allclose(integer.outputs(ints, x), expected, atol=0.01)
 
 
-def gaussian(family, x, **changes):
-  config = slstm.Config(family=family, pooling=('last', 'mean'), **changes)
-  return slstm.init(jax.random.key(3), num_features=D, hidden_sizes=(9, 7),
-                    num_outputs=4, config=config,
-                    encoder=slstm.standardising(x))  # yapf: disable
-
-
 @pytest.mark.parametrize('family', ['standard', 'hard'])
 def test_an_lstm_of_8_bits_is_near_the_one_of_reals(family):
   x = np.random.default_rng(0).normal(2, 3, (40, 12, D)).astype(np.float32)
-  model = gaussian(family, x)
+  model = networks.gaussian(family, x)
   exact = oracle.apply(model, x, np.float64).outputs
   errors = {}
   for bits in 4, 8:
@@ -113,9 +64,9 @@ def test_an_lstm_of_8_bits_is_near_the_one_of_reals(family):
   assert errors[8] < 0.1 * exact.std() < errors[4]
 
 
-@pytest.mark.parametrize('sites, options, at_input', RAN[::3])
+@pytest.mark.parametrize('sites, options, at_input', networks.CASES[::3])
 def test_a_product_adds_what_rows_add(sites, options, at_input):
-  model, x = dyadic(sites, options, at_input)
+  model, x = networks.dyadic(sites, options, at_input)
   ints = slstm.quantise(model, x)
   q = integer.features(ints, x)
   by_rows, by_product = (integer.run(ints, q, add=add)
@@ -146,7 +97,8 @@ def test_activations_are_within_two_units_of_12_bits():
 @pytest.mark.parametrize('at_input', [None, 'lif'])
 def test_sums_reach_their_bounds_and_stay_within(at_input):
   """Under an input that is at its limit wherever a weight is not 0."""
-  model, x = dyadic(('d',), dict(num_steps=2, coupling='shared'), at_input)
+  model, x = networks.dyadic(('d',), dict(num_steps=2, coupling='shared'),
+                             at_input)
   ints = slstm.quantise(model, x)
   rows, limit = ints.layers[0].w.astype(int), ints.encoder.limit
   worst = rows[:, np.abs(rows).sum(0).argmax()]
@@ -166,7 +118,7 @@ def test_sums_reach_their_bounds_and_stay_within(at_input):
 
 def test_a_running_sum_stays_within_its_bound():
   """The output of a sigma-delta neuron cannot pass its drive by more."""
-  model, x = dyadic(('d',), {}, None)
+  model, x = networks.dyadic(('d',), {}, None)
   ints = slstm.quantise(model, x)
   neuron, rng = ints.layers[0].neurons.h, np.random.default_rng(0)
   most = (integer.ONE + neuron.theta - neuron.level) // neuron.theta
@@ -192,7 +144,7 @@ def test_the_released_model_stays_what_it_is():
 
 
 def test_what_cannot_be_quantised_is_named():
-  model, x = dyadic(('oc',), {}, None)
+  model, x = networks.dyadic(('oc',), {}, None)
   with pytest.raises(ValueError, match='bits is 9; expected 2 to 8'):
     slstm.quantise(model, x, bits=9)
   loud = model.layers[0].neurons.o._replace(amplitude=jnp.full((H,), 2.5))
@@ -209,7 +161,7 @@ def test_what_cannot_be_quantised_is_named():
 
 
 def test_inputs_that_are_no_features_are_named():
-  model, x = dyadic(('oc',), {}, None)
+  model, x = networks.dyadic(('oc',), {}, None)
   ints = slstm.quantise(model, x)
   with pytest.raises(ValueError, match='run: x is float32'):
     integer.run(ints, x)

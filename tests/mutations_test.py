@@ -281,6 +281,35 @@ FAULTS = [
           'integer_file_test.py::test_truncated_and_longer_files'),
     Fault('a newer version is read', 'integer_file', 'version != VERSION',
           'version < VERSION', 'integer_file_test.py::test_newer_versions'),
+    # --- weights_h, export_c
+    Fault(
+        'sums of 17 bits are kept in 16', 'weights_h', 'max(most) < 2**15',
+        'max(most) < 2**16', 'weights_h_test.py'
+        '::test_sums_have_16_bits_if_all_of_them_fit[259-32]'),
+    Fault('arrays of the state overlap', 'weights_h',
+          '-(-count // 4) * 4 * times', 'count // 4 * 4 * times',
+          'weights_h_test.py::test_memory_by_hand'),
+    Fault('what layers share is their own', 'weights_h', 'room.sizes[k] - size',
+          'room.sizes[k]', 'weights_h_test.py::test_memory_by_hand'),
+    Fault('shifts round downwards', 'weights_h', '1 << max(bits, 0) >> 1',
+          '0 * max(bits, 0)',
+          'weights_h_test.py::test_rows_hold_the_gates_of_each_unit'),
+    Fault('the gates of all units follow each other', 'weights_h',
+          '4, -1).swapaxes(-1, -2).reshape', '4, -1).reshape',
+          'weights_h_test.py::test_rows_hold_the_gates_of_each_unit'),
+    Fault(
+        'dense weights are in the order of rows', 'weights_h',
+        'blocks.transpose(0, 2, 1, 3)', 'blocks', 'weights_h_test.py'
+        '::test_dense_weights_are_four_inputs_by_four_gates'),
+    Fault('sigmoid and tanh are steps', 'weights_h', '+ np.diff(values)', '',
+          'weights_h_test.py::test_points_know_the_next_one[gate-o]'),
+    Fault('other files are overwritten', 'export_c', '!= text:', 'is None:',
+          'export_c_test.py::test_nothing_is_overwritten'),
+    Fault('the state does not count its elements', 'export_c', '(total + 4)',
+          '(total)', 'weights_h_test.py::test_memory_by_hand'),
+    Fault('the read-out has no weights', 'export_c',
+          'weights + model.readout_w.size', 'weights',
+          'weights_h_test.py::test_memory_by_hand'),
 ]
 
 _TESTS = sorted({fault.test for fault in FAULTS})

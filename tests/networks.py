@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import slstm
 from slstm import neurons
 from slstm import types
+from slstm.sigma_delta import sigma_delta
 from slstm.types import (CellState, Config, Encoder, Gates, Layer, Model,
                          Readout, Sites)
 
@@ -97,3 +99,65 @@ def gaussian_layers(rng: np.random.Generator,
           neurons=jax.tree.map(
               lambda leaf: jnp.asarray(leaf, jnp.result_type(float)),
               layer.neurons)) for layer in dyadic_layers(rng, sites))
+
+
+# --- Whole models, such as integers can hold ----------------------------------
+
+CASES = [  # sites of each layer, config, neuron at the input; of `dyadic`
+    (('oc',), dict(), None),
+    (('oc', 'oc'), dict(num_steps=2), None),
+    (('oc', 'oc'), dict(num_steps=2, coupling='shared'), None),
+    (('oc', 'oc'), dict(num_steps=4), 'lif'),
+    (('oc',), dict(num_steps=2, encoder_steps=4), 'lif'),
+    (('oc', 'oc'), dict(num_steps=2, coupling='shared'), 'lif'),
+    (('ifgoc', 'oc'), dict(num_steps=2), None),
+    (('ifh', 'goc'), dict(num_steps=2), None),
+    (('ifgoch',), dict(num_steps=4, coupling='shared'), None),
+    (('d', 'd'), dict(), None),
+    (('d', 'd'), dict(num_steps=2, coupling='shared'), 'delta'),
+    (('d', 'oc'), dict(), 'delta'),
+]
+
+
+def dyadic(sites: Sequence[str],
+           options: dict[str, Any],
+           at_input: str | None,
+           pooling: tuple[str, ...] = ('last',),
+           seed: int = 0) -> tuple[Model, np.ndarray]:
+  """A model and an input of which every value is a small dyadic fraction.
+
+  Args:
+    sites: of each layer; 'd' is a sigma-delta neuron at h.
+    options: of the config.
+    at_input: the neuron there: None, 'lif' or 'delta'.
+    pooling, seed: of the config; of all random numbers.
+  """
+  rng = np.random.default_rng(seed)
+  delta = sigma_delta([0.5, 0.25, 0.5, 0.5], 0.75)
+  layers = [
+      layer._replace(neurons=Sites(h=delta)) if names == 'd' else layer
+      for layer, names in zip(
+          dyadic_layers(rng, [n.replace('d', '') for n in sites]), sites)
+  ]
+  neuron = {
+      None: None,
+      'lif': dyadic_neuron(rng, True, (FEATURES,)),
+      'delta': sigma_delta([1.0, 0.5, 0.5]),
+  }[at_input]
+  model = dyadic_model(rng, layers, neuron, **options)
+  x = np.asarray(dyadic_input(rng, 5, 5))
+  if pooling != ('last',):
+    wide = grid(rng, (len(pooling) * HIDDEN, 2), 2, 0.5)
+    model = Model(model.encoder, model.layers, Readout(wide, model.readout.b),
+                  Config(**{
+                      **vars(model.config), 'pooling': pooling
+                  }))
+  return model, x
+
+
+def gaussian(family: str, x: np.ndarray) -> Model:
+  """A random LSTM of two layers, whose encoder standardises x [B, N, D]."""
+  config = Config(family=family, pooling=('last', 'mean'))
+  return slstm.init(jax.random.key(3), num_features=FEATURES,
+                    hidden_sizes=(9, 7), num_outputs=4, config=config,
+                    encoder=slstm.standardising(x))  # yapf: disable
