@@ -17,6 +17,7 @@ import pytest
 from experiments import ablate
 from experiments import config as config_lib
 from experiments import configs
+from experiments import pareto
 from experiments import pipeline
 from experiments import runs
 from experiments import stages
@@ -169,6 +170,39 @@ def test_ablation_reads_no_test_data(small, tmp_path, monkeypatch):
   digests = {config_of(tmp_path / name / 'if_tuned')['data_digest']
              for name in ('same', 'other')}  # yapf: disable
   assert len(digests) == 2 and tables[0] == tables[1]
+
+
+def test_pareto_has_every_budget_before_and_after_training(
+    small, hard, tmp_path, monkeypatch):
+  experiment, dataset = small
+  flag(monkeypatch, rates=['0.4', '0.1'])
+  monkeypatch.setattr(pareto.main, 'source', lambda: hard)
+  pareto.run(experiment, dataset, tmp_path)
+  rows = [[cell.strip()
+           for cell in line.split('|')[1:-1]]
+          for line in (tmp_path / 'pareto.md').read_text().splitlines()
+          if line.startswith('| ')][2:]
+  assert [row[:2] for row in rows] == [['0.1', 'converted'], ['0.1', 'tuned'],
+                                       ['0.4', 'converted'], ['0.4', 'tuned'],
+                                       ['-', 'LSTM']]
+  energy = [float(row[4]) for row in rows]
+  for row, spent in zip(rows, energy):
+    assert float(row[5]) == pytest.approx(energy[-1] / spent, rel=0.02)
+  sent = [float(row[3]) for row in rows[:-1]]
+  assert 0 < sent[0] <= 0.1 and sent[0] < sent[2] <= 0.4
+  tuned = tmp_path / 'tuned_0.4'
+  assert rows[3][2] == f'{metrics(tuned)["validation_accuracy"]:.4f}'
+  assert config_of(tuned)['experiment']['snn']['rate_target'] == 0.4
+  model = checkpoint.load_model(tuned / 'model')
+  counts = slstm.count_operations(model, dataset.validation.x)
+  assert rows[3][3] == f'{counts.layers[0].spikes_per_element:.3f}'
+  assert (tmp_path / 'pareto.png').stat().st_size > 5000
+
+
+@pytest.mark.parametrize('words', [['0'], ['a'], [], ['0.1', 'inf'], ['nan']])
+def test_pareto_needs_rates(words):
+  with pytest.raises(ValueError, match='--rates='):
+    pareto.rates(words)
 
 
 def test_distillation_needs_a_teacher(small, hard, tmp_path):

@@ -15,9 +15,9 @@ RANKS = (
     'wavefront',
     'model',
     'checkpoint weights_h',
-    'calibrate export_c importers integer_file operations quantise tasks',
-    'fitting energy front',
-    'convert train',
+    'activity calibrate export_c importers integer_file quantise tasks',
+    'fitting front operations',
+    'convert energy train',
     'select',
     '__init__',
 )

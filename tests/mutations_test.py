@@ -187,15 +187,15 @@ FAULTS = [
     Fault('the couplings are one', 'convert',
           "names = ('num_steps', 'coupling',", "names = ('num_steps',",
           'convert_test.py::test_config_of_the_result'),
-    # --- operations, energy, select
+    # --- activity, operations, energy, select
     Fault('the last h is multiplied by U', 'operations',
           'recurrent, values = h.at(slice(-1)), num',
           'recurrent, values = h, num',
           'operations_test.py::test_one_spiking_layer_by_hand'),
-    Fault('a row is fetched if all steps need it', 'operations',
+    Fault('a row is fetched if all steps need it', 'activity',
           'jnp.any(values != 0, 1)', 'jnp.all(values != 0, 1)',
           'operations_test.py::test_one_spiking_layer_by_hand'),
-    Fault('the first value is no change', 'operations',
+    Fault('the first value is no change', 'activity',
           'prepend=jnp.zeros_like(x[:1])', 'prepend=x[:1]',
           'operations_test.py::test_the_change_of_a_lif_neuron_by_hand'),
     Fault('running sums stay in registers', 'operations', '(1 + running)', '1',

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from slstm import activity
 from slstm import model as model_lib
 from slstm import neurons
 from slstm import operations
@@ -1186,19 +1187,19 @@ def test_counts_are_means_however_they_are_batched():
 def test_compiles_once_for_each_batch_shape():
   net = network(hand_layer(), config=Config())
   x = np.zeros((5, 1, 2), np.float32)
-  before = operations._watch._cache_size()
+  before = activity._watch._cache_size()
   operations.count_operations(net, x, batch_size=2)
-  assert operations._watch._cache_size() - before == 2  # of 2, 2 and 1
+  assert activity._watch._cache_size() - before == 2  # of 2, 2 and 1
 
 
 def test_sums_are_exact_beyond_float32():
   """2^24 + 1 spikes: float32 would lose one."""
   seen = np.full((2, 1, 1), 2**23, np.int32)
   seen[0] += 1
-  operand = operations._Operand(seen, seen, True, None)
+  operand = activity.Operand(seen, seen, True, None)
   assert operations._product(operand, 3, 1).ac == 3 * (2**24 + 1)
   seen = np.full((4, 1, 1), 2**30, np.int32)
-  many = operations._Operand(seen, seen, True, None)
+  many = activity.Operand(seen, seen, True, None)
   assert operations._product(many, 1, 1).ac == 2.0**32
 
 

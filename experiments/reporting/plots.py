@@ -261,3 +261,23 @@ def instructions(parts: pd.DataFrame) -> Figure:
   axes.invert_yaxis()
   axes.set_xlabel('instructions per element')
   return _finish(figure, axes, ncols=3)
+
+
+def budgets(table: pd.DataFrame, metric: str) -> Figure:
+  """The metric of budgets of spikes against energy, beside the LSTM's."""
+  figure, axes = _panels(7, 4.6)
+  for (model, group), kind in zip(table.groupby('model', sort=False),
+                                  ('converted', 'tuned', 'ann')):
+    style = _style(kind, _COLOURS[('converted', 'tuned', 'ann').index(kind)],
+                   'none' if kind == 'ann' else '-')  # yapf: disable
+    axes.plot(group['energy, nJ'], group['value'], label=model, **style)
+    if kind == 'tuned':
+      for at in group.itertuples():
+        axes.annotate(f'{at.budget:g}', (at[5], at.value), xytext=(0, 7),
+                      textcoords='offset points', ha='center',
+                      fontsize=8)  # yapf: disable
+  axes.set(xscale='log', xlabel='energy per inference (nJ), int8, with memory',
+           ylabel=f'validation {metric}')  # yapf: disable
+  axes.margins(0.1, 0.12)
+  axes.grid(axis='y', alpha=0.3)
+  return _finish(figure, axes, ncols=3)
