@@ -8,7 +8,7 @@ number of fraction bits, r = q 2^-bits:
   cell state c                    of each layer its own, 16-bit integers
   membranes of LIF neurons        12 bits, 16-bit integers
   weights                         8-bit integers, fraction bits by gate
-  sums of products                32-bit integers, bounded by `bounds`
+  sums of products                32-bit integers, see `integer_check.bounds`
   analog input, h that is no      8-bit integers, of 7 fraction bits for h
   spikes
 
@@ -313,43 +313,6 @@ def sigma_delta(neuron: IntegerSigmaDelta, x: Ints, d: Ints,
 
 
 # --- Networks -----------------------------------------------------------------
-
-
-def bounds(model: IntegerModel) -> dict[str, float]:
-  """The largest magnitude that sums of products can reach, by their name.
-
-  Of a layer: the sums of each product, that of both and b, and what is left of
-  it in the 14 bits of a drive.
-  """
-  found, config = {}, model.config
-  most = _most_sent(model.encoder.neuron, model.encoder.limit + 1,
-                    config.input_steps)
-  for index, layer in enumerate(model.layers):
-    own: Any = {ANALOG: 128, SPIKES: config.num_steps}.get(layer.sends)
-    if own is None:
-      own = _most_sent(layer.neurons.h, ONE, config.num_steps)
-    what, common = f'layers[{index}]', np.array(layer.shifts)
-    total = np.abs(layer.b.astype(float)).reshape(4, -1)
-    for name, rows, shifts, each in (('w', layer.w, layer.w_shift, most),
-                                     ('u', layer.u, layer.u_shift, own)):
-      sums = np.abs(rows.astype(np.int64)).T @ np.broadcast_to(each, len(rows))
-      found[f'sum of {what}.{name}'] = float(sums.max())
-      up = 2.0**(common - np.array(shifts))
-      total = total + up[:, None] * sums.reshape(4, -1)
-    found[f'sum of {what}'] = float(total.max())
-    found[f'drive of {what}'] = float((total.max(1) * 2.0**-common).max())
-    most = own
-  weights = np.abs(model.readout_w.astype(np.int64)).sum(0)
-  feature = max(2.0**15, config.num_steps << FEATURE)
-  largest = weights * feature + np.abs(model.readout_b)
-  return {**found, 'sum of the read-out': float(largest.max())}
-
-
-def _most_sent(neuron: Any, largest: int, num_steps: int) -> Any:
-  """The most that a unit adds to sums, in rows; [] or [H]."""
-  if isinstance(neuron, IntegerSigmaDelta):
-    return (largest + neuron.theta - neuron.level) // neuron.theta
-  return largest if neuron is None else num_steps
 
 
 class _LayerState(NamedTuple):

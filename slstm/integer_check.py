@@ -69,7 +69,7 @@ def check_integers(model: IntegerModel, what: str) -> None:
     _check_array('readout_b', model.readout_b, 'K', 'int32', (-_INT31, _INT31),
                  K=model.readout_w.shape[1])  # yapf: disable
     _check_int('output_bits', model.output_bits, (-127, 127))
-    for name, most in integer.bounds(model).items():
+    for name, most in bounds(model).items():
       bits = 31 if name == 'sum of the read-out' else 30
       if most >= 2**bits:
         raise ValueError(f'the {name} can reach {most:.3g}, beyond 2^{bits}; '
@@ -175,3 +175,46 @@ def _check_neuron(what: str, neuron: Any, units: int) -> None:
   if (2 * level < whole).any() or (level > whole).any():
     raise ValueError(f'{what}.level is {level[:9]} of {neuron._fields[0]} '
                      f'{whole[:9]}; expected half of it to all of it.')
+
+
+# --- Sums ---------------------------------------------------------------------
+
+
+def bounds(model: IntegerModel) -> dict[str, float]:
+  """The largest magnitude that sums of products can reach, by their name.
+
+  Of a layer: the sums of each product, that of both and b, and what is left of
+  it in the 14 bits of a drive.
+  """
+  found, config = {}, model.config
+  most = _most_sent(model.encoder.neuron, model.encoder.limit + 1,
+                    config.input_steps)
+  for index, layer in enumerate(model.layers):
+    own: Any = {
+        integer.ANALOG: 128,
+        integer.SPIKES: config.num_steps
+    }.get(layer.sends)
+    if own is None:
+      own = _most_sent(layer.neurons.h, integer.ONE, config.num_steps)
+    what, common = f'layers[{index}]', np.array(layer.shifts)
+    total = np.abs(layer.b.astype(float)).reshape(4, -1)
+    for name, rows, shifts, each in (('w', layer.w, layer.w_shift, most),
+                                     ('u', layer.u, layer.u_shift, own)):
+      sums = np.abs(rows.astype(np.int64)).T @ np.broadcast_to(each, len(rows))
+      found[f'sum of {what}.{name}'] = float(sums.max())
+      up = 2.0**(common - np.array(shifts))
+      total = total + up[:, None] * sums.reshape(4, -1)
+    found[f'sum of {what}'] = float(total.max())
+    found[f'drive of {what}'] = float((total.max(1) * 2.0**-common).max())
+    most = own
+  weights = np.abs(model.readout_w.astype(np.int64)).sum(0)
+  feature = max(2.0**15, config.num_steps << integer.FEATURE)
+  largest = weights * feature + np.abs(model.readout_b)
+  return {**found, 'sum of the read-out': float(largest.max())}
+
+
+def _most_sent(neuron: Any, largest: int, num_steps: int) -> Any:
+  """The most that a unit adds to sums, in rows; [] or [H]."""
+  if isinstance(neuron, IntegerSigmaDelta):
+    return (largest + neuron.theta - neuron.level) // neuron.theta
+  return largest if neuron is None else num_steps

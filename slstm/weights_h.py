@@ -8,7 +8,7 @@ Of each unit the gates i, f, g, o follow each other, in rows of weights and in
 sums. The arrays of the state:
 
   s32   sums of products with analog values, of means; what is read out
-  sums  sums of spikes, of 16 bits where `integer.bounds` says that all fit
+  sums  sums of spikes, of 16 bits if `integer_check.bounds` says that all fit
   s16   cell states, outputs of sigma-delta neurons, membranes
   s8    what layers and the encoder have sent in the element before
 """
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slstm import integer
+from slstm import integer_check
 from slstm import types
 from slstm.integer import ANALOG
 from slstm.integer import IntegerLayer
@@ -113,7 +114,8 @@ def _half(layer: IntegerLayer) -> np.ndarray:
 
 
 def _sum_bits(model: IntegerModel) -> int:
-  found, below = integer.bounds(model), integer.sent_by(model.encoder.neuron)
+  found = integer_check.bounds(model)
+  below = integer.sent_by(model.encoder.neuron)
   most = [0.0]
   for index, layer in enumerate(model.layers):
     name, kinds = f'sum of layers[{index}]', (below, layer.sends)

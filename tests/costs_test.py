@@ -17,7 +17,7 @@ def one(**changes):
       'instructions': 120000.0, 'each': [110000.0, 130000.0],
       'parts': {'layer0_w': 20000.0, 'layer0_u': 90000.0,
                 'model_step': 10000.0},
-      'spikes': [float('nan')], 'sent': 0.0, 'weight_bytes': 70000.0,
+      'spikes': [], 'sent': 0.0, 'weight_bytes': 70000.0,
       'read': 9e4, 'written': 1e4, 'weights': 70000, 'flash': 80000,
       'ram': 5000, 'buffers': 4000, 'stack': 400, 'metric': 0.92,
       'of_floats': 0.925, 'same': 0.99, 'sigma_delta': False, **changes
@@ -119,5 +119,6 @@ def test_the_binary_writes_both(tmp_path):
   assert written == instructions.overview({'har': of_har()})
   written = (tmp_path / 'host' / 'README.md').read_text()
   assert written == times.overview({'gsc': HOST})
+  assert costs.rows(tmp_path / 'mcu') == {'har': of_har()}
   status, told = binaries.run('costs', f'--results={tmp_path / "mcu"}')
   assert status == 1 and 'has no */metrics.json' in told.splitlines()[-1]

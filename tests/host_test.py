@@ -11,6 +11,7 @@ import pytest
 
 from experiments import runs
 from experiments.bench import host
+from experiments.bench import streams
 from experiments.reporting import times
 import slstm
 from slstm import integer
@@ -85,9 +86,9 @@ def test_contenders_give_the_outputs_of_the_oracle(name):
   need(*PEERS.get(peer, ()))
   model, x = lstm()
   made = {
-      'slstm': lambda: host.of_step(model, x),
-      'torch': lambda: host.of_torch(model, x, whole=bool(whole)),
-  }.get(peer, lambda: host.of_onnx(
+      'slstm': lambda: streams.of_step(model, x),
+      'torch': lambda: streams.of_torch(model, x, whole=bool(whole)),
+  }.get(peer, lambda: streams.of_onnx(
       model, x, int8='int8' in peer, whole=bool(whole)))()  # yapf: disable
   expected = oracle.apply(model, x, np.float64).outputs
   for _ in range(2):  # nothing is left of a run
@@ -99,7 +100,7 @@ def test_contenders_give_the_outputs_of_the_oracle(name):
 @pytest.mark.parametrize('sites, options, at_input', networks.CASES[1::3])
 def test_our_step_hands_its_state_on(sites, options, at_input):
   model, x = networks.dyadic(sites, options, at_input, ('last', 'max'))
-  step = host.of_step(model, x)
+  step = streams.of_step(model, x)
   np.testing.assert_array_equal(step.outputs(step.run()),
                                 oracle.apply(model, x, np.float64).outputs)
 
@@ -160,14 +161,14 @@ def test_what_is_not_installed_is_skipped(monkeypatch):
 def test_wrong_outputs_are_not_timed(monkeypatch):
   without(monkeypatch, 'torch', 'onnx')
   models, x = spiking()
-  right = host.of_step
+  right = streams.of_step
 
   def wrong(model, x):
     step = right(model, x)
     return step._replace(outputs=lambda h: 1 + step.outputs(h))
 
   with monkeypatch.context() as patched:
-    patched.setattr(host, 'of_step', wrong)
+    patched.setattr(streams, 'of_step', wrong)
     with pytest.raises(ValueError, match='slstm, model standard, are .* dev'):
       measured(models, x)
   run = host.Library.run

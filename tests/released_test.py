@@ -11,6 +11,7 @@ from experiments.datasets import base
 from experiments.datasets import har
 import slstm
 from slstm import energy
+from slstm import integer
 from tests import binaries
 from tests import large_data
 from third_party.speech_commands import data as speech_commands
@@ -38,6 +39,17 @@ def test_readme_says_what_was_measured(name):
       if line.startswith(f'| `{name}`')
   ]
   assert f'{100 * tested["test_accuracy"]:.2f} %' in line
+
+
+def test_readme_says_what_integers_have():
+  ints = slstm.load_integers(MODELS / 'har_int8.slstm')
+  x, y = base.load(har.Har()).test
+  right = integer.outputs(ints, x).argmax(-1) == y
+  line, = [
+      line for line in (MODELS / 'README.md').read_text().splitlines()
+      if line.startswith('| `har_int8.slstm`')
+  ]
+  assert f'| {100 * right.mean():.2f} % |' in line
 
 
 def _like(found, before):
