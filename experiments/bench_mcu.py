@@ -37,11 +37,12 @@ def count(ints: slstm.integer.IntegerModel, q: np.ndarray) -> dict[str, Any]:
   with tempfile.TemporaryDirectory() as folder:
     elf = emulator.build(ints, pathlib.Path(folder))
     machine = emulator.Machine(elf, ints)
-  each, found = [], []
+  each, found, before = [], [], 0
   for one in q:
-    before = machine.instructions
     found.append(machine.run(one))
-    each.append(machine.instructions - before)
+    after = sum(machine.instructions.values())
+    each.append((after - before) / len(one))
+    before = after
   expected = integer.run(ints, q, add=integer.add_product)
   if not np.array_equal(found, expected.outputs):
     raise ValueError('the emulated outputs are not those of integer.run.')
@@ -49,33 +50,17 @@ def count(ints: slstm.integer.IntegerModel, q: np.ndarray) -> dict[str, Any]:
   parts = {name: n / elements for name, n in machine.instructions.items()}
   read = machine.read
   memory = slstm.memory_of_c(ints)
+  weights = sum(n for name, n in read.items() if name.endswith(('_w', '_u')))
   return {
-      'instructions':
-          sum(parts.values()),
-      'each': [sum(one.values()) / q.shape[1] for one in each],
-      'parts':
-          dict(sorted(parts.items())),
-      'spikes':
-          list(expected.spikes),
-      'sent':
-          float(expected.counts.sum(-1).mean()),
-      'weight_bytes':
-          sum(read[k] for k in read if k.endswith(('_w', '_u'))) / elements,
-      'read':
-          sum(read.values()) / elements,
-      'written':
-          machine.written / elements,
-      'weights':
-          memory['weights'],
-      'flash':
-          memory['flash'] + machine.code,
-      'ram':
-          memory['ram'],
-      'buffers':
-          memory['buffers'],
-      'stack':
-          machine.stack,
-  }
+      'instructions': sum(parts.values()), 'each': each,
+      'parts': dict(sorted(parts.items())), 'spikes': list(expected.spikes),
+      'sent': float(expected.counts.sum(-1).mean()),
+      'weight_bytes': weights / elements,
+      'read': sum(read.values()) / elements,
+      'written': machine.written / elements, 'weights': memory['weights'],
+      'flash': memory['flash'] + machine.code, 'ram': memory['ram'],
+      'buffers': memory['buffers'], 'stack': machine.stack
+  }  # yapf: disable
 
 
 def define_flags() -> None:

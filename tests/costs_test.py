@@ -79,6 +79,13 @@ def test_other_networks_have_no_targets_but_memory():
          } == {'flash', 'RAM per unit'}
 
 
+def test_a_row_of_old_is_named():
+  made = of_har()
+  del made['units']
+  with pytest.raises(ValueError, match='old: .* c0ffeeeeee, has no units'):
+    instructions.overview({'har': of_har(), 'old': made})
+
+
 def test_no_break_even_where_rows_are_added_together():
   parts = {'layer0_u and layer0_w': 9000.0, 'model_step': 15000.0}
   made = of_har(parts=parts)

@@ -24,5 +24,6 @@ def test_export(tmp_path):
   memory = slstm.memory_of_c(ints)
   assert f'{memory["flash"]:,} bytes of constants' in printed
   assert 'Test accuracy 0.9' in printed and ', of floats 0.92' in printed
+  assert f'cd {tmp_path / "c"} && cc' in printed
   status, refused = binaries.run('export', *flags)
   assert status == 1 and 'model.slstm' in refused.splitlines()[-1]

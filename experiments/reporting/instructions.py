@@ -129,9 +129,17 @@ def _rows(made: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def overview(rows: Mapping[str, dict[str, Any]]) -> str:
-  """One table over the metrics.json of several folders, by their names."""
+  """One table over the metrics.json of several folders, by their names.
+
+  Raises:
+    ValueError: if one was made before a row knew its units and accuracy.
+  """
   found, targets = [], []
   for folder, made in rows.items():
+    if 'units' not in made:
+      raise ValueError(f'{folder}: its metrics.json, of commit '
+                       f'{made["commit"][:10]}, has no units and no accuracy; '
+                       'run bench_mcu anew.')
     units = ' x '.join(map(str, made['units']))
     of_data = f'{made["data"]}, {units}'
     for row in _rows(made):
