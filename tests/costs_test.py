@@ -129,3 +129,10 @@ def test_the_binary_writes_both(tmp_path):
   assert costs.rows(tmp_path / 'mcu') == {'har': of_har()}
   status, told = binaries.run('costs', f'--results={tmp_path / "mcu"}')
   assert status == 1 and 'has no */metrics.json' in told.splitlines()[-1]
+
+
+@pytest.mark.parametrize('name', costs.OVERVIEWS)
+def test_published_overviews_are_of_the_rows_beside_them(name):
+  folder = binaries.ROOT / 'results' / name
+  text = (folder / 'README.md').read_text()
+  assert text == costs.OVERVIEWS[name](costs.rows(folder))
