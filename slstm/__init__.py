@@ -10,6 +10,7 @@ from slstm.convert import convert
 from slstm.energy import ledger
 from slstm.export_c import export_c
 from slstm.export_c import memory_of_c
+from slstm.export_jax import export
 from slstm.fitting import report_dict
 from slstm.front import pick
 from slstm.front import trade_off
