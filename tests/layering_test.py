@@ -15,8 +15,8 @@ RANKS = (
     'wavefront',
     'model',
     'checkpoint weights_h',
-    'activity calibrate export_c export_jax importers.stack integer_file quantise'
-    ' stream tasks',
+    'activity calibrate export_c export_jax importers.stack integer_file'
+    ' quantise stream tasks',
     'fitting front importers.keras importers.linen importers.nnx'
     ' importers.torch operations',
     'convert energy importers.to_torch train',
