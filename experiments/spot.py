@@ -192,7 +192,8 @@ def start(run: Callable[[slstm.Model], None]) -> None:
 
 def _hear(model: slstm.Model, path: str, hop: float, threshold: float) -> None:
   """Prints the events of a file as they end, and a summary."""
-  began, stream = time.monotonic(), frontend.stream_audio(path)
+  began, worked = time.monotonic(), time.process_time()
+  stream = frontend.stream_audio(path)
   other = stream[1:] != (speech_commands.SAMPLE_RATE, 1)
   print(f'{path}: {stream.original_rate} Hz, {stream.channels} channel(s)' +
         ', made 16 kHz mono' * other)  # yapf: disable
@@ -210,11 +211,12 @@ def _hear(model: slstm.Model, path: str, hop: float, threshold: float) -> None:
   end = newest.start + _SECONDS
   if count == 1 and not found:
     _tell(Event(newest.start, end, newest.label, newest.score))
-  took = time.monotonic() - began
+  took, work = time.monotonic() - began, time.process_time() - worked
   sent = f', {spikes / count:,.0f} spikes of the last layer per window'
-  print(f'  {found} event(s) in {count} window(s){sent * model.is_spiking}; '
-        f'{took:.1f} s, {end / took:.1f} times as fast as real time',
-        flush=True)  # yapf: disable
+  print(f'  {found} event(s) in {count} window(s){sent * model.is_spiking}\n'
+        f'  {end:,.0f} s of audio in {took:.1f} s, {end / took:.0f} times as '
+        f'fast as real time ({work:.1f} s of processor time)', flush=True
+       )  # yapf: disable
 
 
 def _tell(event: Event) -> None:

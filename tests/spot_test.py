@@ -141,7 +141,7 @@ def test_files_as_a_user_gives_them(model, tmp_path):
   assert 'short.wav: 16000 Hz, 1 channel(s)\n' in printed
   assert 'long.flac: 44100 Hz, 2 channel(s), made 16 kHz mono' in printed
   assert ' in 1 window(s), ' in printed and ' in 5 window(s), ' in printed
-  assert 'times as fast as real time' in printed
+  assert ' s of audio in ' in printed and 'as fast as real time' in printed
 
 
 def test_a_bad_file_is_named_and_skipped(model, tmp_path):

@@ -9,6 +9,8 @@ from typing import Any
 
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from matplotlib.ticker import NullFormatter
 import numpy as np
 import pandas as pd
 
@@ -112,8 +114,8 @@ def pareto(candidates: pd.DataFrame, higher_is_better: bool) -> pd.DataFrame:
 
 def _style(kind: str,
            colour: str,
-           sigma_delta: bool = False,
-           line: str = 'none') -> dict[str, Any]:
+           line: str = 'none',
+           sigma_delta: bool = False) -> dict[str, Any]:
   face = colour if kind == 'tuned' else 'white'
   marker = 'p' if sigma_delta else _MARKERS[kind]
   return {'color': colour, 'marker': marker, 'linestyle': line,
@@ -170,13 +172,17 @@ def against_energy(found: tables.Figures, ledger: str) -> Figure | None:
     for at in shown[shown['row'] == row].itertuples():
       axes.errorbar(at.energy, at.value, [[at.low], [at.high]], elinewidth=0.8,
                     markersize=9.5, zorder=2,
-                    **_style(at.kind, at.colour, at.sigma_delta)
+                    **_style(at.kind, at.colour, sigma_delta=at.sigma_delta)
                    )  # yapf: disable
       inside = 'white' if at.kind == 'tuned' else at.colour
       axes.annotate(at.text, (at.energy, at.value), color=inside, ha='center',
                     va='center_baseline', fontsize=6, zorder=3
                    )  # yapf: disable
     axes.set_xscale('log')
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter('{x:,.0f}')
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis='x', labelsize=6.5)
     axes.margins(0.08, 0.05)
     axes.set_title(row, fontsize=9)
     axes.grid(axis='y', alpha=0.3)
@@ -184,7 +190,7 @@ def against_energy(found: tables.Figures, ledger: str) -> Figure | None:
   for kind, sigma_delta in snns.groupby(['kind', 'sigma_delta']).groups:
     name = load.NAMES[kind] + ', sigma-delta' * sigma_delta
     axes.plot([], [], label=f'{name}; its T',
-              **_style(kind, 'black', sigma_delta))  # yapf: disable
+              **_style(kind, 'black', sigma_delta=sigma_delta))  # yapf: disable
   axes.plot([], [], label='LSTM: Standard, Hard, Quantised',
             **_style('ann', 'black'))  # yapf: disable
   return _finish(figure, axes, 3, _BARS)
@@ -234,8 +240,8 @@ def _lines_of(axes: Any, own: pd.DataFrame) -> None:
   groups = snns.groupby(['kind', 'sigma_delta', 'variant'], sort=False)
   colours = itertools.cycle(_COLOURS)
   for k, ((kind, sigma_delta, variant), group) in enumerate(groups):
-    style = _style(kind, next(colours), sigma_delta,
-                   '-' if kind == 'tuned' else '--')  # yapf: disable
+    line = '-' if kind == 'tuned' else '--'
+    style = _style(kind, next(colours), line, sigma_delta)
     # Beside one another, so that no bar hides another.
     beside = 2.0**(0.07 * (k - (len(groups) - 1) / 2))
     name = load.NAMES[kind] + ', sigma-delta' * sigma_delta
