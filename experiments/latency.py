@@ -47,7 +47,7 @@ def latency(experiment: Experiment, dataset: base.DataSet,
     if set(models) <= set(runs.read_json(path)['models']):
       return
   loaded = {k: stages.read_model(path).model for k, path in models.items()}
-  runs.write_json(path, measure(loaded, dataset.test.x[:1]))
+  runs.finish(workdir, measure(loaded, dataset.test.x[:1]))
 
 
 def measure(models: Mapping[str, slstm.Model], x: np.ndarray) -> dict[str, Any]:

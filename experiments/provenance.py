@@ -23,14 +23,12 @@ def task(fields: load.Fields) -> str:
   return '_'.join(fields[k] for k in ('data.name', 'data.order') if k in fields)
 
 
-def published(key: str, with_paper: bool = False) -> pd.DataFrame | None:
+def published(key: str) -> pd.DataFrame | None:
   """Figures of others for a `task`, with what each did otherwise."""
   path = pathlib.Path(__file__).with_name('reference.csv')
   figures = pd.read_csv(path, dtype=str)
-  paper = figures['source'].str.startswith('Datta, Deng') & with_paper
-  found = figures[(figures['data'] == key) | paper]
-  own_first = found['data'].ne(key).sort_values(kind='stable').index
-  return None if found.empty else found.loc[own_first].drop(columns='data')
+  found = figures[figures['data'] == key]
+  return None if found.empty else found.drop(columns='data')
 
 
 def origin(run: load.Run) -> list[str]:

@@ -15,9 +15,11 @@ import jinja2
 from experiments import binary
 from experiments import provenance
 from experiments import runs
+from experiments.reporting import classes
 from experiments.reporting import load
 from experiments.reporting import plots
 from experiments.reporting import tables
+from experiments.reporting import verdict
 
 _SEED = '@seed@'  # stands for the seed until a command is printed
 
@@ -29,14 +31,15 @@ def write(workdir: pathlib.Path) -> None:
   missing = run.missing + run.untimed
   drawn: dict[str, Any] = {
       'accuracy.png': plots.against_steps(found),
-      'energy.png': plots.spent(run), 'training.png': plots.training(run),
-      'staircases.png': plots.staircases(run), 'raster.png': plots.raster(run)
+      'confusion.png': plots.confusion(run), 'energy.png': plots.spent(run),
+      'training.png': plots.training(run), 'raster.png': plots.raster(run),
+      'staircases.png': plots.staircases(run)
   }  # yapf: disable
-  published = provenance.published(provenance.task(run.fields), True)
+  published = provenance.published(provenance.task(run.fields))
   _write(workdir / 'report.md', drawn, run=run, found=found, missing=missing,
          commands=provenance.commands(run, str(workdir)), published=published
         )  # yapf: disable
-  print(*(f'Missing: {line}' for line in missing),
+  print(*(f'Missing: {line}' for line in missing), verdict.sentence(run),
         f'Report: {workdir / "report.md"}', sep='\n')  # yapf: disable
 
 
@@ -94,7 +97,12 @@ def _write(path: pathlib.Path, drawn: dict[str, Any], **values: Any) -> None:
       undefined=jinja2.StrictUndefined, lstrip_blocks=True)  # yapf: disable
   environment.filters['markdown'] = tables.markdown
   text = environment.get_template(f'{path.name}.j2').render(
-      drawn=drawn, tables=tables, provenance=provenance, **values)
+      drawn=drawn,
+      tables=tables,
+      provenance=provenance,
+      classes=classes,
+      verdict=verdict,
+      **values)
   text = re.sub(r'^(##+ .*)$', r'\n\1\n', text, flags=re.MULTILINE)
   text = re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
   for name, figure in drawn.items():

@@ -82,11 +82,23 @@ def begin(workdir: Path,
         f'{", ".join(different) or "what its sources are"}; choose another '
         '--workdir, or remove that one. Nothing was changed.')
   finished = (workdir / 'metrics.json').exists()
-  if not finished:
+  if finished:
+    print(f'{workdir}: finished before; kept as it is.', flush=True)
+  else:
     if config['commit'] not in commits(found):
       found['resumed_at'] = [*found.get('resumed_at', ()), config['commit']]
     write_json(path, found)
   return finished
+
+
+def finish(workdir: Path, metrics: Mapping[str, Any]) -> None:
+  """Ends a stage with its metrics.json; prints its scores and files."""
+  write_json(workdir / 'metrics.json', metrics)
+  names = sorted(path.name + '/' * path.is_dir() for path in workdir.iterdir())
+  scores = [f'{key} {value:.4f}' for key, value in metrics.items()
+            if isinstance(value, float)]  # yapf: disable
+  print(f'{workdir}: {", ".join(["done", *scores])}; wrote {", ".join(names)}',
+        flush=True)  # yapf: disable
 
 
 def as_dict(experiment: Experiment) -> dict[str, Any]:
@@ -142,6 +154,7 @@ def _copy(config: Mapping[str, Any], reuse: Sequence[Path],
       kept = shutil.ignore_patterns('epochs')
       shutil.copytree(path.parent, partial, ignore=kept)
       partial.replace(workdir)
+      print(f'{workdir}: copied from {path.parent}', flush=True)
       return
 
 

@@ -85,8 +85,9 @@ def _run() -> None:
   table = rich.table.Table('file', 'from, s', 'class', 'score',
                            'instructions, million', f'ms at {_MHZ} MHz')
   for path in paths:
-    starts, values = spot.windows(frontend.read_audio(path).samples, given.hop)
-    x = values.reshape(len(values), -1, features)
+    blocks = frontend.stream_audio(path).blocks
+    starts, values = zip(*spot.windows(blocks, given.hop))
+    x = np.reshape(values, (len(values), -1, features))
     for start, window in zip(starts, x):
       one = listen(machine, ints, window)
       heard.append(one)

@@ -21,6 +21,7 @@ from experiments import runs
 from experiments import traces
 from experiments.config import Experiment
 from experiments.datasets import base
+from experiments.datasets import summary
 import slstm
 from slstm import checkpoint
 from slstm import energy
@@ -84,7 +85,7 @@ def convert(experiment: Experiment,
     snn, report = _fitted(model, x, experiment.conversion, workdir)
   _write_model(workdir, snn)
   metrics = _scores('validation', snn, dataset)
-  runs.write_json(workdir / 'metrics.json', metrics | report)
+  runs.finish(workdir, metrics | report)
 
 
 def _fitted(model: slstm.Model, x: np.ndarray,
@@ -135,7 +136,7 @@ def select(experiment: Experiment, dataset: base.DataSet, source: Path,
   ranked = slstm.select(model, slstm.calibrate(model, x), x,
                         experiment.conversion.config())
   metrics = {'candidates': [candidate._asdict() for candidate in ranked]}
-  runs.write_json(workdir / 'metrics.json', metrics)
+  runs.finish(workdir, metrics)
 
 
 def train_snn(experiment: Experiment,
@@ -181,12 +182,18 @@ def evaluate(dataset: base.DataSet,
   if model.is_spiking:
     # The first example of class 0 (in UCI HAR somebody walks).
     first = int(np.argmax(y == 0)) if y.ndim == 1 else 0
-    arrays = traces.raster(model, x[first:first + 1])
+    arrays = traces.raster(model, x[first:first + 1]) | {'truth': y[first]}
     np.savez_compressed(workdir / 'raster.npz', allow_pickle=False, **arrays)
-  metrics = _scores('test', model, dataset)
-  metrics |= {'test_examples': len(y), 'sizes': traces.sizes(model, x.shape[1]),
+  outputs = slstm.outputs(model, x)
+  scores = dataset.task.metric(jnp.asarray(outputs), jnp.asarray(y))
+  np.savez_compressed(workdir / 'predictions.npz', allow_pickle=False,
+                      outputs=outputs, truth=y,
+                      scores=np.asarray(scores, np.float32))  # yapf: disable
+  metrics = _named('test', slstm.judge(outputs, y, dataset.task), dataset.task)
+  metrics |= {'test_examples': len(y), 'data': summary.of(dataset),
+              'sizes': traces.sizes(model, x.shape[1]),
               'int8': _in_integers(model, dataset)}  # yapf: disable
-  runs.write_json(workdir / 'metrics.json', metrics | measure(model, x))
+  runs.finish(workdir, metrics | measure(model, x))
 
 
 def measure(model: slstm.Model, x: np.ndarray) -> dict[str, Any]:
@@ -231,6 +238,8 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
   if checkpoint.latest_step(saves) is not None:
     state = checkpoint.restore(saves, state)
     history = _history(workdir / 'history.json', int(state.epoch))
+    print(f'{workdir}: goes on after epoch {state.epoch} of {config.epochs}',
+          flush=True)  # yapf: disable
   metric = dataset.task.metric_name
   name = f'validation_{metric}'
   with progress.training(workdir.name, config, examples,
@@ -250,7 +259,7 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
       on_epoch(metrics)
   _write_model(workdir, state.best)
   best = {**_judged(dataset.task), name: float(state.best_metric)}
-  runs.write_json(workdir / 'metrics.json', {**best, 'history': history})
+  runs.finish(workdir, {**best, 'history': history})
 
 
 def _history(path: Path, epochs: int) -> list[dict[str, Any]]:
@@ -268,10 +277,14 @@ def _history(path: Path, epochs: int) -> list[dict[str, Any]]:
 def _scores(part: str, model: slstm.Model,
             dataset: base.DataSet) -> dict[str, Any]:
   """Metric and loss of a model on that part of the data."""
-  data, task = getattr(dataset, part), dataset.task
-  metric, loss = slstm.evaluate(model, data, task=task)
-  name = task.metric_name
-  return {**_judged(task), f'{part}_{name}': metric, f'{part}_loss': loss}
+  found = slstm.evaluate(model, getattr(dataset, part), task=dataset.task)
+  return _named(part, found, dataset.task)
+
+
+def _named(part: str, found: slstm.Evaluation,
+           task: slstm.Task) -> dict[str, Any]:
+  return {**_judged(task), f'{part}_{task.metric_name}': found.metric,
+          f'{part}_loss': found.loss}  # yapf: disable
 
 
 def _judged(task: slstm.Task) -> dict[str, Any]:

@@ -44,8 +44,11 @@ from slstm.tasks import CLASSIFICATION as classification
 from slstm.tasks import Task
 from slstm.train import Data
 from slstm.train import evaluate
+from slstm.train import Evaluation
 from slstm.train import fit
 from slstm.train import initial_state
+from slstm.train import judge
+from slstm.train import outputs
 from slstm.train import predict
 from slstm.train import TrainConfig
 from slstm.types import (CellState, Config, Encoder, Gates, Layer, Model,

@@ -272,23 +272,52 @@ def evaluate(model: Model,
   return _evaluate(model, data, task, batch_size, executor, devices)
 
 
-def _evaluate(model: Model,
-              data: Data,
-              task: Task,
-              batch_size: int = 256,
-              executor: scan.Executor = scan.stacked,
-              devices: Sequence[jax.Device] | None = None) -> Evaluation:
-  outputs = []
-  for start in range(0, len(data.x), batch_size):
-    x = data.x[start:start + batch_size]
-    place = parallel.placement(len(x), devices)
-    there, x = place.everywhere(model), place.split(x)
-    outputs.append(np.asarray(predict(there, x, executor=executor)))
-  everything, y = jnp.asarray(np.concatenate(outputs)), jnp.asarray(data.y)
-  targets = task.targets(y, model.num_outputs, 0.0)
+def outputs(model: Model,
+            x: np.ndarray,
+            *,
+            batch_size: int = 256,
+            executor: scan.Executor = scan.stacked,
+            devices: Sequence[jax.Device] | None = None) -> np.ndarray:
+  """Outputs [examples, K] of x [examples, N, D], run as `evaluate` does.
+
+  Raises:
+    ValueError: if x does not fit the model, or is not finite; if a value of
+      the model is out of range.
+  """
+  borders.check_model(model, 'outputs: model')
+  types.check_shape('outputs: x', x, 'examples N D', D=model.num_features)
+  borders.check_inputs(x, 'outputs: x')
+  return _outputs(model, x, batch_size, executor, devices)
+
+
+def judge(found: np.ndarray, y: Any, task: Task = CLASSIFICATION) -> Evaluation:
+  """Mean metric and loss of outputs [examples, K], given the truth y."""
+  everything, truth = jnp.asarray(found), jnp.asarray(y)
+  targets = task.targets(truth, found.shape[-1], 0.0)
   mean = lambda values: float(np.mean(np.asarray(values, np.float64)))
-  return Evaluation(mean(task.metric(everything, y)),
+  return Evaluation(mean(task.metric(everything, truth)),
                     mean(task.loss(everything, targets)))
+
+
+def _evaluate(model: Model, data: Data, task: Task, *how: Any,
+              **options: Any) -> Evaluation:
+  return judge(_outputs(model, data.x, *how, **options), data.y, task)
+
+
+def _outputs(
+    model: Model,
+    x: np.ndarray,
+    batch_size: int = 256,
+    executor: scan.Executor = scan.stacked,
+    devices: Sequence[jax.Device] | None = None
+) -> np.ndarray:  # yapf: disable
+  found = []
+  for start in range(0, len(x), batch_size):
+    batch = x[start:start + batch_size]
+    place = parallel.placement(len(batch), devices)
+    there, batch = place.everywhere(model), place.split(batch)
+    found.append(np.asarray(predict(there, batch, executor=executor)))
+  return np.concatenate(found)
 
 
 def _check_set(data: Data, model: Model, task: Task, what: str) -> None:

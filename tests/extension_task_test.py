@@ -110,8 +110,9 @@ def test_it_is_reported(workdir):
   ours = text.split('Published figures')[0]
   assert 'squared_error' in ours
   assert 'accuracy' not in ours.replace('(accuracy.png)', '').lower()
-  row = next(
-      line for line in ours.splitlines() if line.startswith('| fine-tuned T=4'))
+  results = ours.split('### Test squared_error')[1]
+  row = next(line for line in results.splitlines()
+             if line.startswith('| fine-tuned T=4'))  # yapf: disable
   numbers = [float(cell) for cell in re.findall(r'-?\d+\.\d+', row)]
   assert any(
       number == pytest.approx(found, rel=1e-2) for number in numbers), row

@@ -82,8 +82,8 @@ def test_gsc_hears_words():
   model = spot.load(MODELS / 'gsc')
   right = []
   for path in sorted(SAMPLE.glob('*/*.wav')):
-    heard, = spot.listen(model, frontend.read_audio(path).samples, 1.0)
-    assert heard.spikes > 0 and heard.energy > 0
+    heard, = spot.listen(model, frontend.stream_audio(path).blocks, 1.0)
+    assert heard.spikes > 0
     right.append(heard.label == path.parent.name)
   assert len(right) == 48 and np.mean(right) > 0.9
   assert {path.parent.name for path in SAMPLE.glob('*/*.wav')

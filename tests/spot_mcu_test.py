@@ -16,8 +16,8 @@ from third_party.speech_commands import frontend
 
 def heard_by_the_reference(path):
   ints = slstm.load_integers(spot_mcu.RELEASED)
-  _, values = spot.windows(frontend.read_audio(path).samples, 0.25)
-  x = values.reshape(len(values), -1, len(ints.encoder.mean))
+  (_, values), *_ = spot.windows(frontend.stream_audio(path).blocks, 0.25)
+  x = values.reshape(1, -1, len(ints.encoder.mean))
   outputs = integer.outputs(ints, x)
   return [speech_commands.CLASSES[k] for k in outputs.argmax(-1)]
 

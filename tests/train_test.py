@@ -1,6 +1,7 @@
 """Training: loss, optimiser, resuming, and that it learns."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -317,32 +318,51 @@ def test_the_rate_is_that_of_optax(warmup, steps):
   np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
+class Traced:
+  """Classification that counts how often a training step is traced."""
+
+  def __init__(self):
+    self.times = 0
+    self.task = TASK._replace(loss=self._loss)
+
+  def _loss(self, outputs, targets):
+    self.times += isinstance(outputs, jax.core.Tracer)
+    return TASK.loss(outputs, targets)
+
+
 def test_numbers_are_not_compiled_in():
   config = dataclasses.replace(FAST, epochs=1, dropout=0.2, rate_penalty=0.1)
-  before = train.train_step._cache_size()
-  all_epochs(source(), config)
-  assert train.train_step._cache_size() == before + 1
-  losses = []
-  for change in ({'seed': 1}, {'learning_rate': 3e-2}, {'weight_decay': 0.1},
-                 {'neuron_rate': 0.5}, {'clip_norm': 0.1}, {'average': 0.5},
-                 {'label_smoothing': 0.3}, {'dropout': 0.5}, {'warmup': 0.5},
+  traced, losses = Traced(), []
+  for change in ({}, {'seed': 1}, {'learning_rate': 3e-2},
+                 {'weight_decay': 0.1}, {'neuron_rate': 0.5},
+                 {'clip_norm': 0.1}, {'average': 0.5}, {'dropout': 0.5},
+                 {'label_smoothing': 0.3}, {'warmup': 0.5},
                  {'rate_penalty': 0.3}, {'epochs': 2}):  # yapf: disable
     (_, metrics), *_ = all_epochs(source(),
-                                  dataclasses.replace(config, **change))
+                                  dataclasses.replace(config, **change),
+                                  task=traced.task)
     losses.append(metrics['loss'])
-  assert train.train_step._cache_size() == before + 1
+  assert traced.times == 1
   # neuron_rate means nothing here, and average nothing to the loss.
   assert len(set(losses)) == 10
 
 
+def test_a_sweep_compiles_its_first_member_only():
+  traced = Traced()
+  for seed, rate in itertools.product(range(3), (1e-3, 3e-3, 1e-2)):
+    config = dataclasses.replace(FAST, epochs=1, learning_rate=rate, seed=seed)
+    all_epochs(source(seed), config, task=traced.task)
+  assert traced.times == 1
+
+
 def test_weak_types_are_not_compiled_twice():
-  before = train.train_step._cache_size()
   weak = spiking(leak=0.7)
   weak = neurons.map_neurons(
       lambda neuron: neuron._replace(leak=jnp.asarray(0.7)), weak)
   assert weak.layers[0].neurons.o.leak.weak_type
-  all_epochs(weak, dataclasses.replace(FAST, epochs=1, batch_size=24))
-  assert train.train_step._cache_size() == before + 1
+  traced = Traced()
+  all_epochs(weak, dataclasses.replace(FAST, epochs=1), task=traced.task)
+  assert traced.times == 1
 
 
 def test_keys_are_used_once(monkeypatch):

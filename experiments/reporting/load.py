@@ -8,6 +8,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple, Sequence
 
+import numpy as np
 import pandas as pd
 
 from experiments import runs
@@ -84,6 +85,13 @@ class Model(NamedTuple):
     return self.fields.get('conversion.neuron') == 'sigma_delta'
 
 
+class Predictions(NamedTuple):
+  """Of the test set: outputs [B, K], truth [B, ...], score of each [B]."""
+  outputs: np.ndarray
+  truth: np.ndarray
+  scores: np.ndarray
+
+
 class Run(NamedTuple):
   """What a work directory holds: stages by folder, and models in order.
 
@@ -101,6 +109,12 @@ class Run(NamedTuple):
   standard: str | None
   missing: list[str]
   untimed: list[str]
+
+  @property
+  def data(self) -> dict[str, Any] | None:
+    """What `datasets.summary` says of the data; older runs have nothing."""
+    found = [m.test.get().get('data') for m in self.models if m.test]
+    return next(filter(None, found), None)
 
 
 class Row(NamedTuple):
@@ -170,6 +184,15 @@ def _read(folder: Path) -> Run:
              Metric((tasks or ['accuracy'])[0], higher), lstms[0].fields,
              next(iter(standard), None), _missing(folder, models),
              [late] if untimed else [])
+
+
+def predictions(m: Model) -> Predictions | None:
+  """What a model said to each test example; None of older and of published."""
+  path = m.test.folder / 'predictions.npz' if m.test else None
+  if path is None or not path.is_file():
+    return None
+  arrays = runs.read_npz(path)
+  return Predictions(*(arrays[name] for name in Predictions._fields))
 
 
 def flat(experiment: dict[str, Any]) -> Fields:

@@ -12,6 +12,7 @@ from typing import Any, Iterator, NamedTuple, Sequence
 import numpy as np
 import pandas as pd
 
+from experiments.reporting import intervals
 from experiments.reporting import load
 from slstm import energy
 
@@ -190,6 +191,43 @@ def accuracy(found: Figures) -> pd.DataFrame | None:
       'vs source': 'vs source', 'vs standard': 'vs standard',
       'spikes of h': 'rates', 'rows of h': 'all rows', 'MAC': 'mac',
       'AC': 'ac'})  # yapf: disable
+
+
+def certainty(run: load.Run) -> pd.DataFrame | None:
+  """What the size of the test set makes uncertain, of models that say it."""
+  standard = [m for m in run.models if m.name == run.standard]
+  rows, text = [], run.metric.text
+  unit = run.metric.unit or run.metric.name
+  for m in run.models:
+    found = load.predictions(m)
+    if found:
+      low, high = intervals.of_mean(found.scores)
+      row: dict[str, Any] = {
+             'model': m.label, f'test {unit}': text(found.scores.mean()),
+             '95 % interval': f'{text(low)} to {text(high)}'}  # yapf: disable
+      theirs = load.predictions(standard[0]) if standard else None
+      if theirs and m not in standard:
+        mean, half = intervals.of_difference(found.scores, theirs.scores)
+        row['vs standard'] = f'{text(mean, "+")} ± {text(half)}'
+        row['better on'] = int(np.sum(found.scores > theirs.scores))
+        row['worse on'] = int(np.sum(found.scores < theirs.scores))
+      rows.append(row)
+  return _frame(rows)
+
+
+def networks(run: load.Run) -> pd.DataFrame | None:
+  """Sizes of the models that were evaluated."""
+  rows = []
+  for m in run.models:
+    if m.test:
+      at, stored = m.test.get('sizes'), m.test.get('counts').get('stored')
+      row = {'model': m.label, 'N': at['elements'], 'D': at['features'],
+             'H': ', '.join(map(str, at['hidden'])), 'K': at['classes'],
+             'T': m.num_steps, 'parameters': at['parameters'],
+             'bytes, float32': 4 * at['parameters'],
+             'bytes, int8': stored and stored['weights']}  # yapf: disable
+      rows.append(row)
+  return _frame(rows)
 
 
 def energies(found: Figures, constants: str) -> pd.DataFrame | None:

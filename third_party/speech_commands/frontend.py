@@ -6,15 +6,16 @@ for the 480 samples a (30 ms) of each frame, a new frame every 160 (10 ms); w is
 the periodic Hann window and M [40, 257] holds triangles, equally wide on the
 HTK mel scale from 0 to 4000 Hz and of height 1.
 
-librosa and soundfile are imported only when audio is read or transformed.
+librosa, soundfile and soxr are imported only when audio is read or transformed.
 """
 
+import contextlib
 import functools
 import importlib
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ STEP = 160  # samples, 10 ms
 N_FFT = 512
 TOP_FREQUENCY = 4000.0  # Hz
 _FLOOR, _OFFSET, _SCALE = 5e-7, 146.4, 10.0
+_BLOCK = 30  # seconds that are read at a time
 _FORMATS = ('WAV', 'WAVEX', 'FLAC')  # soundfile detects if one is truncated
 _STREAMED = (0, 0xFFFFFFFF)  # RIFF sizes of writers that did not know it
 _REPLACE = 'replace it by a whole WAV or FLAC file'
@@ -45,45 +47,84 @@ class Audio(NamedTuple):
   channels: int
 
 
-def read_audio(path: PathLike) -> Audio:
-  """Reads a WAV or FLAC file as mono at 16 kHz.
+class Stream(NamedTuple):
+  """The same as `Audio`, with float32 blocks [samples] in place of samples."""
+  blocks: Iterator[np.ndarray]
+  original_rate: int
+  channels: int
+
+
+def stream_audio(path: PathLike) -> Stream:
+  """Opens a WAV or FLAC file, to read it as mono at 16 kHz block by block.
 
   Args:
-    path: the file, of any rate and number of channels.
+    path: the file, of any rate, number of channels and length.
 
   Returns:
-    The audio, with the rate and the channels it had.
+    The blocks, with the rate and the channels of the file.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is empty, truncated, of another format, or holds NaN or
-      infinity.
-    ImportError: soundfile or librosa is not installed.
+    ValueError: it is truncated or of another format; the blocks raise it where
+      the file turns out to be empty, or to hold NaN or infinity.
+    ImportError: soundfile or soxr is not installed.
   """
   path = Path(path)
   if not path.is_file():
     raise FileNotFoundError(f'{path}: no such file; pass a WAV or FLAC file.')
   soundfile = audio_module('soundfile')
+  with _readable(path):
+    info = soundfile.info(path)
+  if info.format not in _FORMATS:
+    raise ValueError(f'{path}: {info.format} is not read here; {_REPLACE}.')
+  _check_riff_size(path)
+  blocks = _mono(path)
+  if info.samplerate != data.SAMPLE_RATE:
+    blocks = _resample(blocks, info.samplerate)
+  return Stream(blocks, info.samplerate, info.channels)
+
+
+def read_audio(path: PathLike) -> Audio:
+  """Reads all of a WAV or FLAC file; raises what `stream_audio` does."""
+  blocks, *was = stream_audio(path)
+  return Audio(np.concatenate(list(blocks)), *was)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+  """Raises a ValueError that names the file where soundfile cannot read it."""
   try:
-    with soundfile.SoundFile(path) as file:
-      kind, rate = file.format, file.samplerate
-      samples = file.read(dtype='float32', always_2d=True)
-  except soundfile.SoundFileError as error:
+    yield
+  except audio_module('soundfile').SoundFileError as error:
     raise ValueError(f'{path}: not a whole audio file ({error}); '
                      f'{_REPLACE}.') from error
-  if kind not in _FORMATS:
-    raise ValueError(f'{path}: {kind} is not read here; {_REPLACE}.')
-  _check_riff_size(path)
-  if not len(samples):
+
+
+def _mono(path: Path) -> Iterator[np.ndarray]:
+  """Yields the mean over the channels, float32, a block after another."""
+  total = 0
+  with _readable(path), audio_module('soundfile').SoundFile(path) as file:
+    for block in file.blocks(_BLOCK * file.samplerate, dtype='float32',
+                             always_2d=True):  # yapf: disable
+      if not np.isfinite(block).all():
+        raise ValueError(f'{path}: holds NaN or infinity; {_REPLACE}.')
+      total += len(block)
+      yield block.mean(axis=1)
+  if not total:
     raise ValueError(f'{path}: holds no samples; {_REPLACE}.')
-  if not np.isfinite(samples).all():
-    raise ValueError(f'{path}: holds NaN or infinity; {_REPLACE}.')
-  mono = samples.mean(axis=1)
-  if rate != data.SAMPLE_RATE:
-    mono = audio_module('librosa').resample(mono,
-                                            orig_sr=rate,
-                                            target_sr=data.SAMPLE_RATE)
-  return Audio(mono, rate, samples.shape[1])
+
+
+def _resample(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+  """Yields the same at 16 kHz: as many samples as fill the time, rounded up."""
+  stream = audio_module('soxr').ResampleStream(rate, data.SAMPLE_RATE, 1)
+  given = made = 0
+  for block in blocks:
+    given += len(block)
+    made += len(found := stream.resample_chunk(block))
+    yield found
+  rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+  missing = -(-given * data.SAMPLE_RATE // rate) - made
+  yield np.pad(rest[:missing], (0, max(missing - len(rest), 0)))
 
 
 def log_mel(audio: np.ndarray) -> np.ndarray:
