@@ -35,15 +35,15 @@ def export(experiment: Experiment, dataset: base.DataSet,
            workdir: pathlib.Path) -> None:
   """Writes the C of the model in --source into the work directory."""
   model = stages.load(main.source(), dataset).model
-  calibration = stages.calibration_inputs(experiment, dataset)
-  ints = slstm.quantise(model, calibration, bits=_BITS.value)
+  some = stages.calibration_data(experiment, dataset)
+  ints = slstm.quantise(model, some.x, lengths=some.lengths, bits=_BITS.value)
   slstm.save_integers(ints, workdir / 'model.slstm')
   slstm.export_c(ints, workdir)
-  x, y = dataset.test
+  x, y, lengths = dataset.test
   chosen = np.linspace(0, len(x) - 1, min(_SEQUENCES.value, len(x)))
   write_check(ints, integer.features(ints, x[chosen.astype(int)]), workdir)
-  exact = np.asarray(slstm.predict(model, x))
-  found, task = integer.outputs(ints, x), dataset.task
+  exact = np.asarray(slstm.predict(model, x, lengths))
+  found, task = integer.outputs(ints, x, lengths=lengths), dataset.task
   metrics = [float(np.mean(task.metric(jnp.asarray(k), jnp.asarray(y))))
              for k in (found, exact)]  # yapf: disable
   memory = slstm.memory_of_c(ints)
