@@ -10,10 +10,15 @@ from slstm.convert import convert
 from slstm.energy import ledger
 from slstm.export_c import export_c
 from slstm.export_c import memory_of_c
+from slstm.export_jax import export
 from slstm.fitting import report_dict
 from slstm.front import pick
 from slstm.front import trade_off
+from slstm.importers import from_keras
 from slstm.importers import from_linen
+from slstm.importers import from_nnx
+from slstm.importers import from_torch
+from slstm.importers import to_torch_state_dict
 from slstm.integer_file import load_integers
 from slstm.integer_file import save_integers
 from slstm.model import apply
@@ -34,6 +39,7 @@ from slstm.scan import stacked
 from slstm.select import select
 from slstm.sigma_delta import sigma_delta
 from slstm.sigma_delta import SigmaDelta
+from slstm.stream import stream
 from slstm.tasks import CLASSIFICATION as classification
 from slstm.tasks import regression
 from slstm.tasks import Task

@@ -232,7 +232,7 @@ def apply(model: Model,
   dtype = jnp.result_type(*jax.tree.leaves((model, state)), x)
   model, x = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (model, x))
   padding.check(lengths, x, 'apply: lengths')
-  start = _zero_state(model, len(x), dtype)
+  start = zero_state(model, x.shape[0], dtype)
   if state is not None:
     _check_state(state, start)
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
@@ -263,7 +263,7 @@ def executors_for(model: Model) -> dict[str, scan.Executor]:
   return found
 
 
-def _zero_state(model: Model, batch: int, dtype: Any) -> State:
+def zero_state(model: Model, batch: int, dtype: Any) -> State:
   """The state before the first element."""
   encoder, neuron = None, model.encoder.neuron
   if neuron is not None and neurons.kind_of(neuron).carried:

@@ -8,7 +8,7 @@ import slstm
 from tests import binaries
 from tests import export_c_test
 
-SOURCE = binaries.ROOT / 'results' / 'models' / 'har'
+SOURCE = binaries.ROOT / 'results' / 'models' / 'har_lif'
 
 
 @export_c_test.needs_compiler

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import slstm
-from slstm import importers
+from slstm.importers import linen as importer
 
 
 class Classifier(linen.Module):
@@ -73,7 +73,7 @@ def test_bad_leaf_is_named(trained, change, leaf):
   cell = dict(trained[0]['first'])
   change(cell)
   with pytest.raises(ValueError, match=leaf):
-    importers.layer_from_linen(cell)
+    importer.layer_from_linen(cell)
 
 
 def dense(rows, biases):

@@ -182,7 +182,7 @@ def test_a_running_sum_stays_within_its_bound():
 
 def test_the_released_model_stays_what_it_is():
   data = Har().load()
-  model = slstm.load_model(RELEASED / 'har' / 'model')
+  model = slstm.load_model(RELEASED / 'har_lif' / 'model')
   x, y = data.test.x[::4], data.test.y[::4]
   ints = slstm.quantise(model, data.train.x[:512])
   exact, found = slstm.predict(model, x), integer.outputs(ints, x)

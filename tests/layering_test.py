@@ -15,9 +15,12 @@ RANKS = (
     'wavefront',
     'model',
     'checkpoint weights_h',
-    'activity calibrate export_c importers integer_file quantise tasks',
-    'fitting front operations',
-    'convert energy train',
+    'activity calibrate export_c export_jax importers.stack integer_file'
+    ' quantise stream tasks',
+    'fitting front importers.keras importers.linen importers.nnx'
+    ' importers.torch operations',
+    'convert energy importers.to_torch train',
+    'importers',
     'select',
     '__init__',
 )

@@ -268,7 +268,7 @@ FAULTS = [
     Fault('a loaded neuron is the first registered', 'checkpoint',
           'neurons.by_name(name)', 'next(iter(neurons.KINDS))',
           'checkpoint_test.py::test_neurons_of_any_type_are_saved_by_name'),
-    Fault('an imported LSTM is hard', 'importers', "family='standard'",
+    Fault('an imported LSTM is hard', 'importers.stack', 'family=families[0]',
           "family='hard'", 'importers_test.py::test_same_logits_as_linen'),
     # --- integer_check, integer_file
     Fault('sums may pass 32 bits', 'integer_check', 'if most >= 2**bits:',
@@ -291,7 +291,7 @@ _SAMPLE = sorted({fault.module: fault.test for fault in FAULTS}.values())
 
 def source_of(fault):
   """Path and faulty source of a module."""
-  path = ROOT / 'slstm' / f'{fault.module}.py'
+  path = ROOT / 'slstm' / f'{fault.module.replace(".", "/")}.py'
   text = path.read_text(encoding='utf-8')
   count = text.count(fault.old)
   assert count == 1, f'{path.name}: {fault.old!r} is there {count} times'

@@ -29,7 +29,7 @@ def fixture_har_data():
 
 def lif(dataset):
   """The released network of LIF neurons, T = 2."""
-  model = slstm.load_model(MODELS / 'har' / 'model')
+  model = slstm.load_model(MODELS / 'har_lif' / 'model')
   return slstm.quantise(model, dataset.train.x[:512])
 
 

@@ -1,4 +1,4 @@
-"""Source networks that were trained elsewhere, as a Model."""
+"""LSTMs trained in flax.linen."""
 
 from typing import Any, Mapping, Sequence
 
@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from slstm import borders
-from slstm import model as model_lib
-from slstm.types import Config, Encoder, Gates, Layer, Model, Readout
+from slstm.importers import stack
+from slstm.types import Encoder, Gates, Layer, Model, Readout
 
 
 def layer_from_linen(cell: Mapping[str, Any]) -> Layer:
@@ -61,14 +61,9 @@ def from_linen(cells: Sequence[Mapping[str, Any]],
   rows = len(pooling) * layers[-1].num_units
   template = {'kernel': np.zeros((rows, *classes)), 'bias': np.zeros(classes)}
   borders.check_leaves(dict(dense), template, 'from_linen: dense')
-  features = layers[0].w.i.shape[0]
-  encoder = encoder or Encoder(jnp.zeros(features), jnp.ones(features))
   readout = Readout(jnp.asarray(dense['kernel']), jnp.asarray(dense['bias']))
-  config = Config(family='standard', pooling=pooling)
-  model = Model(encoder, layers, readout, config)
-  try:
-    model_lib.check_model(model)
-    borders.check_encoder(encoder, 'encoder')
-  except ValueError as error:
-    raise ValueError(f'from_linen: {error}') from error
-  return model
+  return stack.build(layers,
+                     readout,
+                     'from_linen',
+                     pooling=pooling,
+                     encoder=encoder)

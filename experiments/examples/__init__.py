@@ -1,0 +1,1 @@
+"""LSTMs that other libraries trained, as spiking networks, in a few lines."""
