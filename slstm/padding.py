@@ -94,7 +94,8 @@ def flush_right(values: Array, lengths: Array | None) -> Array:
   """[N, S, B, F] with the real elements last, and zeros before them."""
   if lengths is None:
     return values
-  n = jnp.arange(len(values))[:, None] - (len(values) - jnp.asarray(lengths))
+  n = jnp.arange(len(values))[:,
+                              None] - (len(values) - jnp.asarray(lengths)[None])
   index = n[:, None, :, None]
   moved = jnp.take_along_axis(values, jnp.maximum(index, 0), axis=0)
   return jnp.where(index >= 0, moved, 0)
