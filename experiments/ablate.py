@@ -107,7 +107,7 @@ def _row(variant: Experiment, experiment: Experiment, dataset: base.DataSet,
   before, after = (runs.read_json(folder / 'metrics.json')[metric]
                    for folder in (converted, tuned))
   measured = stages.measure(checkpoint.load_model(tuned / 'model'),
-                            dataset.validation.x)
+                            dataset.validation)
   rates = (layer['spike_rate']['h'] for layer in measured['counts']['layers'])
   energy = measured['energy']['int32']['1']['total']
   return {

@@ -85,7 +85,7 @@ def chosen(
   models = {k: stages.read_model(known[k]).model for k in given.names}
   x = dataset.test.x
   x = x[np.linspace(0, len(x) - 1, given.sequences).astype(int)]
-  return models, stages.calibration_inputs(experiment, dataset), x
+  return models, stages.calibration_data(experiment, dataset).x, x
 
 
 def run(experiment: Experiment, dataset: base.DataSet,

@@ -35,8 +35,9 @@ def folds(dataset: base.DataSet, count: int) -> list[base.DataSet]:
   if dataset.subjects is None:
     raise ValueError('this data set does not say who made an example; '
                      'cross-validation needs subjects.')
-  x, y = (
-      np.concatenate(parts) for parts in zip(dataset.train, dataset.validation))
+  both = dataset.train, dataset.validation
+  whole = slstm.Data(*(None if parts[0] is None else np.concatenate(parts)
+                       for parts in zip(*both)))
   subjects = np.concatenate(dataset.subjects)
   present = np.unique(subjects)
   if len(present) < count:
@@ -45,9 +46,9 @@ def folds(dataset: base.DataSet, count: int) -> list[base.DataSet]:
   parted = []
   for fold in range(count):
     held_out = np.isin(subjects, present[fold::count])
-    validation = slstm.Data(x[held_out], y[held_out])
+    validation = whole.rows(held_out)
     parted.append(
-        dataset._replace(train=slstm.Data(x[~held_out], y[~held_out]),
+        dataset._replace(train=whole.rows(~held_out),
                          validation=validation,
                          test=validation,
                          subjects=None))

@@ -35,8 +35,8 @@ def export(experiment: Experiment, dataset: base.DataSet,
            workdir: pathlib.Path) -> None:
   """Writes the C of the model in --source into the work directory."""
   model = stages.load(main.source(), dataset).model
-  calibration = stages.calibration_inputs(experiment, dataset)
-  ints = slstm.quantise(model, calibration, bits=_BITS.value)
+  some = stages.calibration_data(experiment, dataset)
+  ints = slstm.quantise(model, some.x, lengths=some.lengths, bits=_BITS.value)
   slstm.save_integers(ints, workdir / 'model.slstm')
   slstm.export_c(ints, workdir)
   x = dataset.test.x

@@ -26,8 +26,9 @@ class Comparison(NamedTuple):
 def compare(ints: slstm.integer.IntegerModel, model: slstm.Model,
             dataset: base.DataSet) -> Comparison:
   """Runs both on all test sequences."""
-  x, y = dataset.test
-  both = integer.outputs(ints, x), np.asarray(slstm.predict(model, x))
+  x, y, lengths = dataset.test
+  both = (integer.outputs(ints, x, lengths=lengths),
+          np.asarray(slstm.predict(model, x, lengths)))  # yapf: disable
   found, exact = (float(
       np.mean(dataset.task.metric(jnp.asarray(outputs), jnp.asarray(y))))
                   for outputs in both)

@@ -73,7 +73,7 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
 def _measured(folder: Path, dataset: base.DataSet) -> dict[str, Any]:
   metrics = runs.read_json(folder / 'metrics.json')
   model = checkpoint.load_model(folder / 'model')
-  found = stages.measure(model, dataset.validation.x)
+  found = stages.measure(model, dataset.validation)
   sent = [layer['spikes_per_element'] for layer in found['counts']['layers']]
   return {
       'value': metrics[f'validation_{dataset.task.metric_name}'],

@@ -6,6 +6,7 @@ last epoch. What a stage needs to know of a model it takes from the model.
 """
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 from typing import Any, NamedTuple, Sequence
@@ -49,7 +50,8 @@ def _start(experiment: Experiment, dataset: base.DataSet,
            workdir: Path) -> slstm.Model:
   """Random parameters, or those of a training on shorter sequences."""
   encoder = slstm.standardising(jnp.asarray(dataset.train.x),
-                                shared_scale=dataset.shared_scale)
+                                shared_scale=dataset.shared_scale,
+                                lengths=dataset.train.lengths)
   shorter = dataset.shorter
   if shorter is None:
     return slstm.init(jax.random.key(experiment.seed),
@@ -78,21 +80,21 @@ def convert(experiment: Experiment,
   read = given.read | runs.sections(experiment, 'conversion')
   if _begin(workdir, 'convert', read, {'source': given}, reuse):
     return
-  x = calibration_inputs(experiment, dataset)
+  some = calibration_data(experiment, dataset)
   if experiment.conversion.is_sigma_delta:
-    snn, report = _sigma_delta(model, x, experiment.conversion)
+    snn, report = _sigma_delta(model, some, experiment.conversion)
   else:
-    snn, report = _fitted(model, x, experiment.conversion, workdir)
+    snn, report = _fitted(model, some, experiment.conversion, workdir)
   _write_model(workdir, snn)
   metrics = _scores('validation', snn, dataset)
   runs.finish(workdir, metrics | report)
 
 
-def _fitted(model: slstm.Model, x: np.ndarray,
+def _fitted(model: slstm.Model, some: slstm.Data,
             conversion: config_lib.Conversion,
             workdir: Path) -> tuple[slstm.Model, dict[str, Any]]:
   """Neurons that follow the activations; writes their staircases."""
-  calibration = slstm.calibrate(model, x)
+  calibration = slstm.calibrate(model, some.x, lengths=some.lengths)
   made = slstm.convert(model, calibration, conversion.config())
   arrays = traces.staircases(calibration, made)
   np.savez_compressed(workdir / 'staircases.npz', allow_pickle=False, **arrays)
@@ -104,14 +106,15 @@ def _fitted(model: slstm.Model, x: np.ndarray,
 
 
 def _sigma_delta(
-    model: slstm.Model, x: np.ndarray,
+    model: slstm.Model, some: slstm.Data,
     conversion: config_lib.Conversion) -> tuple[slstm.Model, dict[str, Any]]:
   """Sigma-delta neurons within the rates that the config allows."""
-  fronts = {'h': slstm.trade_off(model, x, num_steps=conversion.num_steps)}
+  trade_off = functools.partial(slstm.trade_off, lengths=some.lengths)
+  fronts = {'h': trade_off(model, some.x, num_steps=conversion.num_steps)}
   snn = slstm.pick(fronts['h'], rate=conversion.rate).model
   if conversion.encoding == 'spiking':
     steps = conversion.encoder_steps or conversion.num_steps
-    fronts['input'] = slstm.trade_off(snn, x, place='input', num_steps=steps)
+    fronts['input'] = trade_off(snn, some.x, place='input', num_steps=steps)
     snn = slstm.pick(fronts['input'], rate=conversion.input_rate).model
   config = dataclasses.replace(snn.config, surrogate=conversion.surrogate,
                                width=conversion.width)  # yapf: disable
@@ -132,9 +135,10 @@ def select(experiment: Experiment, dataset: base.DataSet, source: Path,
   read = given.read | runs.sections(experiment, 'conversion')
   if _begin(workdir, 'select', read, {'source': given}):
     return
-  x = calibration_inputs(experiment, dataset)
-  ranked = slstm.select(model, slstm.calibrate(model, x), x,
-                        experiment.conversion.config())
+  x, _, lengths = calibration_data(experiment, dataset)
+  calibration = slstm.calibrate(model, x, lengths=lengths)
+  ranked = slstm.select(model, calibration, x, experiment.conversion.config(),
+                        lengths=lengths)  # yapf: disable
   metrics = {'candidates': [candidate._asdict() for candidate in ranked]}
   runs.finish(workdir, metrics)
 
@@ -178,27 +182,32 @@ def evaluate(dataset: base.DataSet,
   model = given.model
   if _begin(workdir, 'evaluate', given.read, {'source': given}, reuse):
     return
-  x, y = dataset.test
+  x, y, lengths = dataset.test
   if model.is_spiking:
     # The first example of class 0 (in UCI HAR somebody walks).
     first = int(np.argmax(y == 0)) if y.ndim == 1 else 0
-    arrays = traces.raster(model, x[first:first + 1]) | {'truth': y[first]}
+    real = None if lengths is None else lengths[first]
+    arrays = traces.raster(model, x[first:first + 1, :real])
+    arrays |= {'truth': y[first]}
     np.savez_compressed(workdir / 'raster.npz', allow_pickle=False, **arrays)
-  outputs = slstm.outputs(model, x)
+  outputs = slstm.outputs(model, x, lengths=lengths)
   scores = dataset.task.metric(jnp.asarray(outputs), jnp.asarray(y))
   np.savez_compressed(workdir / 'predictions.npz', allow_pickle=False,
                       outputs=outputs, truth=y,
                       scores=np.asarray(scores, np.float32))  # yapf: disable
-  metrics = _named('test', slstm.judge(outputs, y, dataset.task), dataset.task)
+  metrics = _named('test', slstm.judge(outputs,
+                                       y,
+                                       dataset.task,
+                                       lengths=lengths), dataset.task)
   metrics |= {'test_examples': len(y), 'data': summary.of(dataset),
               'sizes': traces.sizes(model, x.shape[1]),
               'int8': _in_integers(model, dataset)}  # yapf: disable
-  runs.finish(workdir, metrics | measure(model, x))
+  runs.finish(workdir, metrics | measure(model, dataset.test))
 
 
-def measure(model: slstm.Model, x: np.ndarray) -> dict[str, Any]:
+def measure(model: slstm.Model, data: slstm.Data) -> dict[str, Any]:
   """Counts and, by constants and ledger, energy of an inference, for JSON."""
-  counts = slstm.count_operations(model, x)
+  counts = slstm.count_operations(model, data.x, lengths=data.lengths)
   ledgers = {
       name: energy.to_dict(slstm.ledger(counts, constants))
       for name, constants in energy.CONSTANTS.items()
@@ -208,25 +217,27 @@ def measure(model: slstm.Model, x: np.ndarray) -> dict[str, Any]:
 
 def _in_integers(model: slstm.Model, dataset: base.DataSet) -> dict[str, Any]:
   """Test metric of a model whose weights are int8, or why it has none."""
-  x, y = dataset.test
+  x, y, lengths = dataset.test
+  some = _spread(dataset, _CALIBRATION)
   try:
-    ints = slstm.quantise(model, _spread(dataset, _CALIBRATION))
+    ints = slstm.quantise(model, some.x, lengths=some.lengths)
   except ValueError as error:  # such as of a neuron that is not ours
     return {'reason': str(error)}
-  task, found = dataset.task, integer.outputs(ints, x)
+  task, found = dataset.task, integer.outputs(ints, x, lengths=lengths)
   metric = float(np.mean(task.metric(jnp.asarray(found), jnp.asarray(y))))
   return {f'test_{task.metric_name}': metric}
 
 
-def calibration_inputs(experiment: Experiment,
-                       dataset: base.DataSet) -> np.ndarray:
-  """Training inputs for calibration, evenly spaced, [B, N, D]."""
+def calibration_data(experiment: Experiment,
+                     dataset: base.DataSet) -> slstm.Data:
+  """Training examples for calibration, evenly spaced."""
   return _spread(dataset, experiment.conversion.calibration)
 
 
-def _spread(dataset: base.DataSet, count: int) -> np.ndarray:
-  x = dataset.train.x
-  return x[np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)]
+def _spread(dataset: base.DataSet, count: int) -> slstm.Data:
+  last = len(dataset.train.y) - 1
+  rows = np.linspace(0, last, min(count, last + 1)).astype(int)
+  return dataset.train.rows(rows)
 
 
 def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,

@@ -41,6 +41,7 @@ from slstm.sigma_delta import sigma_delta
 from slstm.sigma_delta import SigmaDelta
 from slstm.stream import stream
 from slstm.tasks import CLASSIFICATION as classification
+from slstm.tasks import regression
 from slstm.tasks import Task
 from slstm.train import Data
 from slstm.train import evaluate

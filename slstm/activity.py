@@ -26,6 +26,10 @@ non-zeros per active unit, an operand is analog. The operands are:
 Steps are accumulated one by one: S = T, or S = 1 where all steps are the same
 (analog sites that see the same input and state). If steps are analog and their
 mean over t enters the product, the mean is the operand.
+
+Sequences of different lengths are looked at with their last elements aligned,
+and zeros in front, so that padding is nothing. "Element 1" is then the first
+real one.
 """
 
 import functools
@@ -38,6 +42,7 @@ import numpy as np
 from slstm import cells
 from slstm import model as model_lib
 from slstm import neurons
+from slstm import padding
 from slstm import types
 from slstm.types import Array, Model, Sites
 
@@ -117,11 +122,13 @@ class Activity(NamedTuple):
   """What `observe` saw; in `sites` and `spikes` one entry per layer."""
   operands: tuple[Operand, ...]  # of W, of what each layer puts out, pooled
   sites: tuple[Sites, ...]  # of Seen
+  first_f: tuple[Seen, ...]  # of site f at the first element, [1, S, H]
   spikes: tuple[Sites, ...]  # of Seen, where there is a neuron
   encoder: Seen | None  # spikes of the input
 
 
-def observe(model: Model, x: np.ndarray, batch_size: int) -> Activity:
+def observe(model: Model, x: np.ndarray, lengths: np.ndarray | None,
+            batch_size: int) -> Activity:
   """Runs a network on x [B, N, D], and again where values may be increments.
 
   Raises:
@@ -129,13 +136,15 @@ def observe(model: Model, x: np.ndarray, batch_size: int) -> Activity:
   """
 
   def over_batches(merge: Any, low: Any = None) -> Any:
-    batches = (x[i:i + batch_size] for i in range(0, len(x), batch_size))
-    seen = (jax.device_get(_watch(model, batch, low)) for batch in batches)
+    slices = (slice(i, i + batch_size) for i in range(0, len(x), batch_size))
+    batches = ((x[k], None if lengths is None else lengths[k]) for k in slices)
+    seen = (jax.device_get(_watch(model, *batch, low)) for batch in batches)
     is_seen = lambda node: isinstance(node, (Seen, Rows))
     merge_all = functools.partial(jax.tree.map, merge, is_leaf=is_seen)
     return functools.reduce(merge_all, seen)
 
-  places, sites, spikes, encoder = over_batches(lambda a, b: a.merge(b))
+  merge = lambda a, b: a.merge(b)
+  places, sites, first_f, spikes, encoder = over_batches(merge)
   for i, layer in enumerate(sites):
     if not np.isfinite(layer.h.high).all():
       raise ValueError(f'count_operations: layer {i} has NaN or infinite '
@@ -146,32 +155,33 @@ def observe(model: Model, x: np.ndarray, batch_size: int) -> Activity:
                       is_leaf=is_seen) for p in places]  # yapf: disable
   found = over_batches(np.add, low) if jax.tree.leaves(low) else low
   operands = tuple(map(_operand, places, found))
-  return Activity(operands, tuple(sites), tuple(spikes), encoder)
+  return Activity(operands, tuple(sites), tuple(first_f), tuple(spikes),
+                  encoder)
 
 
 @jax.jit
-def _watch(model: Model, x: Array, low: Any) -> Any:
+def _watch(model: Model, x: Array, lengths: Array | None, low: Any) -> Any:
   """What may be operands, and the activity at all sites, in a batch.
 
   Places are the product with W, those with what each layer hands on, and that
   with each pooled part.
 
-  Returns (places, sites and spikes of each layer, spikes of the input) as
-  `Seen`; given increments of the places, `_multiples` of these where they are
-  not None.
+  Returns (places, of each layer sites, f at first and spikes, spikes of the
+  input) as `Seen`; given increments of the places, `_multiples` of these where
+  they are not None.
   """
   config, sites, shared = model.config, [], model.config.coupling == 'shared'
-  see = lambda r: (r.output.h, jax.tree.map(_see, (r.output, r.spikes)))
-  forward = model_lib.apply(model, x, observe=see)
+  forward, observed = _run(model, x, lengths)
+  flush = lambda leaf: padding.flush_right(leaf, lengths)
   encoded, same = forward.encoded, forward.encoded.values.ndim == 3
-  values = encoded.values[:, None] if same else encoded.values
-  places: list[Any] = [[jnp.swapaxes(x, 0, 1)[:, None]]]
+  values = flush(encoded.values[:, None] if same else encoded.values)
+  places: list[Any] = [[flush(jnp.swapaxes(x, 0, 1)[:, None])]]
   if encoded.spikes is not None:
     kind = neurons.kind_of(model.encoder.neuron)
-    direct = [] if kind.cumulative else [encoded.outputs]
+    direct = [] if kind.cumulative else [flush(encoded.outputs)]
     places = [direct + [values] * same]
   first = lambda seen, s: Seen(*(leaf[:, :s] for leaf in seen))
-  for layer, (h, (output, _)) in zip(model.layers, forward.observed):
+  for layer, (h, _, output, _) in zip(model.layers, observed):
     if cells.is_cumulative(layer):  # the last of T outputs is handed on
       h, last = h[:, -1:], lambda leaf: leaf[:, -1:]
       output = output._replace(h=jax.tree.map(last, output.h))
@@ -189,18 +199,46 @@ def _watch(model: Model, x: Array, low: Any) -> Any:
   # As x_n - x_{n-1} from x_0 = 0, where there is one value per element.
   change = lambda x: jnp.diff(x, axis=0, prepend=jnp.zeros_like(x[:1]))
   changes = [change(p[-1]) if p[-1].shape[1] == 1 else None for p in places]
-  for pooled in jnp.split(forward.pooled, len(config.pooling), -1):
-    places.append([pooled[None, None]])
-    changes.append(None)
+  if config.is_labelling:
+    places.append([flush(jnp.swapaxes(forward.pooled, 0, 1)[:, None])])
+    changes.append(change(places[-1][0]))
+  else:
+    for pooled in jnp.split(forward.pooled, len(config.pooling), -1):
+      places.append([pooled[None, None]])
+      changes.append(None)
   if low is not None:
     return jax.tree.map(_multiples, [*zip(places, changes)], low)
-  spikes = [seen for _, (_, seen) in forward.observed]
-  of_input = None if encoded.spikes is None else _see(encoded.spikes)
+  _, first_f, _, spikes = map(list, zip(*observed))
+  of_input = None if encoded.spikes is None else _see(flush(encoded.spikes))
   rows = [[*map(_rows, place)] for place in places]
   changed = [None if c is None else _rows(c) for c in changes]
   seen = jax.tree.map(_see, (places, changes))
   return [*map(_Place, seen[0], rows, seen[1], changed)
-         ], sites, spikes, of_input
+         ], sites, first_f, spikes, of_input
+
+
+def _run(model: Model, x: Array,
+         lengths: Array | None) -> tuple[model_lib.Forward, list[Any]]:
+  """Also, of each layer, h [N, T, B, H] and, as `Seen`, f at n = 1, all sites
+  and their spikes.
+  """
+  see = functools.partial(jax.tree.map, _see)
+  if lengths is None:  # a sum over B is all that has to be kept of most sites
+    observe = lambda r: (r.output.h, see((r.output, r.spikes)))
+    forward = model_lib.apply(model, x, observe=observe)
+    first = lambda leaf: leaf[:1]
+    return forward, [(h, Seen(*map(first, output.f)), output, spikes)
+                     for h, (output, spikes) in forward.observed]
+  forward = model_lib.apply(model, x, lengths=lengths,
+                            observe=lambda r: (r.output, r.spikes)
+                           )  # yapf: disable
+  flush = lambda leaf: padding.flush_right(leaf, lengths)
+  found = []
+  for output, spikes in forward.observed:
+    first_f = _see(output.f[:1])
+    output, spikes = jax.tree.map(flush, (output, spikes))
+    found.append((output.h, first_f, see(output), see(spikes)))
+  return forward, found
 
 
 def _rows(values: Array) -> Rows:

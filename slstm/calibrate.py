@@ -21,6 +21,7 @@ import numpy as np
 
 from slstm import borders
 from slstm import model as model_lib
+from slstm import padding
 from slstm import types
 from slstm.types import Array, Model, Sites
 
@@ -44,6 +45,7 @@ class Calibration(NamedTuple):
 def calibrate(model: Model,
               x: Any,
               *,
+              lengths: Any = None,
               batch_size: int = 256,
               bins: int = 1024) -> Calibration:
   """Runs a source network and counts the drives of all its sites.
@@ -51,6 +53,7 @@ def calibrate(model: Model,
   Args:
     model: an ANN, that is, without neurons.
     x: raw training inputs, NumPy or JAX, [B, N, D], B >= 2.
+    lengths: how many elements of each sequence are real, [B]; None for all.
     batch_size: examples at a time, of 2 * 6 * N * H * L bytes each.
     bins: bins of each histogram, a power of two in 64 .. 16384.
 
@@ -68,6 +71,7 @@ def calibrate(model: Model,
   if len(x) < 2:
     raise ValueError('calibrate: x has 1 example; expected one per half.')
   borders.check_inputs(x, 'calibrate: x')
+  padding.check(lengths, x, 'calibrate: lengths')
   types.check_positive('calibrate: batch_size', batch_size)
   if bins not in [2**power for power in range(6, 15)]:
     raise ValueError(f'calibrate: bins is {bins}; expected a power of two in '
@@ -81,15 +85,17 @@ def calibrate(model: Model,
     index = np.arange(start, start + batch_size)
     real = index < len(x)
     half = np.where(real, index % 2, 2)  # 2 for what fills the last batch up
-    batch = jnp.asarray(x[np.where(real, index, start)], jnp.float32)
-    counts = jax.tree.map(np.int64, _count(one_step, batch, half, bins))
+    rows = np.where(real, index, start)
+    batch = jnp.asarray(x[rows], jnp.float32)
+    some = None if lengths is None else jnp.asarray(lengths)[rows]
+    counts = jax.tree.map(np.int64, _count(one_step, batch, some, half, bins))
     total = jax.tree.map(np.add, total, counts) if total else counts
   centres = np.arange(-bins // 2, bins // 2, dtype=np.float32) * (_SPAN / bins)
   return Calibration(jax.eval_shape(lambda: model), centres, *total)
 
 
 @functools.partial(jax.jit, static_argnames='bins')
-def _count(model: Model, x: Array, half: Array,
+def _count(model: Model, x: Array, lengths: Array | None, half: Array,
            bins: int) -> tuple[tuple[Sites, ...], Histogram]:
   """The histograms of the sites and of the input in one batch, int32."""
 
@@ -99,15 +105,18 @@ def _count(model: Model, x: Array, half: Array,
     return jnp.clip(index, 0, bins - 1).astype(jnp.int16)
 
   observe = lambda record: jax.tree.map(nearest, record.drive)
-  run = model_lib.apply(model, x, observe=observe)
+  run = model_lib.apply(model, x, lengths=lengths, observe=observe)
   indices = run.observed, nearest(run.encoded.drive)
+  # Padding belongs to neither half.
+  half = padding.fill(jnp.broadcast_to(half, (x.shape[1], len(half))), lengths,
+                      2)
   return jax.tree.map(lambda index: _histogram(index, half, bins), indices)
 
 
 def _histogram(index: Array, half: Array, bins: int) -> Histogram:
-  """Counts bin indices [..., B, H] for each half, 0 or 1, and unit."""
+  """Counts bin indices [N, (1,) B, H] of each half (0, 1) [N, B] and unit."""
   hidden = index.shape[-1]
-  rows = jnp.add.outer(half * hidden, jnp.arange(hidden))[None]
-  flat = (rows * bins + index.reshape(-1, *rows.shape[1:])).reshape(-1)
+  rows = jnp.add.outer(half * hidden, jnp.arange(hidden))
+  flat = (rows * bins + index.reshape(rows.shape)).reshape(-1)
   none = jnp.zeros((2 * hidden * bins,), jnp.int32)
   return Histogram(*none.at[flat].add(1, mode='drop').reshape(2, hidden, bins))

@@ -22,6 +22,7 @@ import numpy as np
 
 from slstm import borders
 from slstm import model as model_lib
+from slstm import padding
 from slstm import types
 from slstm.sigma_delta import sigma_delta
 from slstm.types import Array, Model, Sites
@@ -54,6 +55,7 @@ class Point(NamedTuple):
 def trade_off(model: Model,
               x: Any,
               *,
+              lengths: Any = None,
               place: str = 'h',
               num_steps: int = 1,
               thetas: Sequence[float] = THETAS,
@@ -65,6 +67,7 @@ def trade_off(model: Model,
     model: its layers have no neurons for place 'h', its input has none for
       'input'; what it puts out is what errors are measured against.
     x: calibration inputs, never test data, [B, N, D]; some hundred examples.
+    lengths: how many elements of each sequence are real, [B]; None for all.
     place: 'h', all layers, or 'input'.
     num_steps: spikes per element at most: T of the layers, or S of the input.
     thetas, levels: to try; levels in [1/2, 1).
@@ -81,6 +84,7 @@ def trade_off(model: Model,
   types.check_shape('trade_off: x', x, 'B N D', D=model.num_features)
   borders.check_model(model, 'trade_off: model')
   borders.check_inputs(x, 'trade_off: x')
+  padding.check(lengths, x, 'trade_off: lengths')
   spiking = model.is_spiking if place == 'h' else model.encoder.neuron
   if spiking:
     raise ValueError(f'trade_off: the model has neurons at place {place!r} '
@@ -88,13 +92,16 @@ def trade_off(model: Model,
   if not thetas or not levels:
     raise ValueError('trade_off: expected at least one theta and one level.')
   x = jnp.asarray(x, jnp.float32)
-  batches = [x[i:i + batch_size] for i in range(0, len(x), batch_size)]
+  lengths = None if lengths is None else jnp.asarray(lengths)
+  slices = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
+  batches = [(x[k], None if lengths is None else lengths[k]) for k in slices]
 
   def run(snn: Model) -> tuple[np.ndarray, float]:
-    found = [_run(snn, batch, place) for batch in batches]
+    found = [_run(snn, *batch, place) for batch in batches]
     rate = np.average([float(r) for _, r in found],
-                      weights=[*map(len, batches)])
-    return np.concatenate([np.asarray(o, np.float64) for o, _ in found]), rate
+                      weights=[len(batch) for batch, _ in batches])
+    outputs = np.concatenate([np.asarray(o, np.float64) for o, _ in found])
+    return padding.kept(outputs, model.config, lengths), rate
 
   expected, _ = run(model)
   if not np.var(expected) > 0:
@@ -174,18 +181,23 @@ def _with_neurons(model: Model, place: str, num_steps: int, theta: float,
 
 
 @functools.partial(jax.jit, static_argnames='place')
-def _run(model: Model, x: Array, place: str) -> tuple[Array, Array]:
+def _run(model: Model, x: Array, lengths: Array | None,
+         place: str) -> tuple[Array, Array]:
   """Outputs, and spikes per unit and element of the place."""
 
   def rate(record):
     spikes = record.spikes.h
-    return jnp.zeros(()) if spikes is None else jnp.mean(jnp.abs(spikes))
+    return jnp.zeros(()) if spikes is None else jnp.mean(jnp.abs(spikes), -1)
 
-  forward = model_lib.apply(model, x, observe=rate)
+  forward = model_lib.apply(model, x, lengths=lengths, observe=rate)
   if place == 'input':
     spikes = forward.encoded.spikes
     if spikes is None:
       return forward.outputs, jnp.zeros(())
-    return forward.outputs, jnp.mean(jnp.sum(jnp.abs(spikes), 1))
-  rates = [jnp.mean(jnp.sum(seen, 1)) for seen in forward.observed]
+    sent = padding.mean(jnp.sum(jnp.abs(spikes), 1), lengths)
+    return forward.outputs, jnp.mean(sent)
+  if not model.is_spiking:
+    return forward.outputs, jnp.zeros(())
+  rates = [jnp.mean(padding.mean(jnp.sum(seen, 1), lengths))
+           for seen in forward.observed]  # yapf: disable
   return forward.outputs, jnp.mean(jnp.stack(rates))

@@ -36,6 +36,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 
+from slstm import padding
 from slstm import types
 from slstm.types import Sites
 
@@ -333,8 +334,19 @@ def features(model: IntegerModel, x: np.ndarray) -> Ints:
 def outputs(model: IntegerModel,
             x: np.ndarray,
             *,
+            lengths: np.ndarray | None = None,
             batch_size: int = 1024) -> np.ndarray:
-  """Outputs [B, K] of raw features [B, N, D], as real numbers."""
+  """Outputs [B, K] of raw features [B, N, D], as real numbers.
+
+  Sequences of one of the `lengths` [B] are run together, without padding.
+  """
+  if lengths is not None:
+    padding.check(lengths, x, 'outputs: lengths')
+    found = np.zeros((len(x), len(model.readout_b)))
+    for length in np.unique(lengths):
+      rows = lengths == length
+      found[rows] = outputs(model, x[rows, :length], batch_size=batch_size)
+    return found
   parts = [run(model, features(model, x[k:k + batch_size]), add=add_product)
            for k in range(0, len(x), batch_size)]  # yapf: disable
   scale = 2.0**-model.output_bits

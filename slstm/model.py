@@ -15,7 +15,7 @@ With coupling 'shared' all steps see the mean in any case. Of an input neuron
 whose output is a running sum they see the last of the S outputs.
 
 The read-out is a linear layer on the mean over t of the last layer's output,
-pooled over n as `Config.pooling` says; it has no spikes.
+pooled over n as `Config.pooling` says, or on each element; it has no spikes.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ import numpy as np
 from slstm import borders
 from slstm import cells
 from slstm import neurons
+from slstm import padding
 from slstm import scan
 from slstm import types
 from slstm import wavefront
@@ -44,11 +45,7 @@ EXECUTORS: dict[str, scan.Executor] = {
 # Those that differ without a gradient.
 FORWARD = ('sequential', 'stacked', 'wavefront')
 
-_POOLS = {
-    'last': lambda h: h[-1],
-    'mean': lambda h: jnp.mean(h, axis=0),
-    'max': lambda h: jnp.max(h, axis=0),
-}
+_POOLS = {'last': padding.last, 'mean': padding.mean, 'max': padding.largest}
 # The squares of inputs between these are in the range of float32.
 _SMALL, _LARGE = 1e-15, 1e15
 
@@ -72,19 +69,24 @@ class Forward(NamedTuple):
   """What a forward pass returns.
 
   Attributes:
-    outputs, pooled: [B, K], such as logits; input of the read-out, [B, P H].
-    state: hand it back to `apply` to continue the sequence.
+    outputs, pooled: [B, K], such as logits; input of the read-out, [B, P H]. Of
+      pooling 'each' they are [B, N, K] and [B, N, H].
+    state: hand it back to `apply` to continue the sequence. None where there
+      are lengths, for it would be that after the padding.
     encoded: what the first layer saw.
     observed: for each layer what the observer made of its records, [N, T, ...].
   """
   outputs: Array
   pooled: Array
-  state: State
+  state: State | None
   encoded: Encoded
   observed: tuple[Any, ...]
 
 
-def standardising(x: Any, *, shared_scale: bool = False) -> Encoder:
+def standardising(x: Any,
+                  *,
+                  shared_scale: bool = False,
+                  lengths: Any = None) -> Encoder:
   """A direct encoder with the statistics of training data.
 
   Args:
@@ -93,7 +95,11 @@ def standardising(x: Any, *, shared_scale: bool = False) -> Encoder:
     shared_scale: divide all features by one std, the root mean square of
       theirs. It is for features of one kind, such as pixels, of which some
       hardly ever change and would be blown up where they do.
+    lengths: of the sequences of x [B, N, D]; padding has no part in it.
   """
+  if lengths is not None:
+    padding.check(lengths, x, 'standardising: lengths')
+    x = x[padding.of_examples(x, lengths)]
   # Anything but ordinary float32 is NumPy's, in float64.
   numpy, rounding = _needs_float64(x), 1e-12 if x.dtype == np.float64 else 1e-6
   xp: Any = np if numpy else jnp
@@ -193,6 +199,7 @@ def _init_layer(key: Array, fan_in: int, hidden: int) -> Layer:
 def apply(model: Model,
           x: Array,
           *,
+          lengths: Array | None = None,
           executor: scan.Executor = scan.stacked,
           observe: scan.Observer | None = None,
           state: State | None = None) -> Forward:
@@ -202,9 +209,12 @@ def apply(model: Model,
     model: an ANN or SNN.
     x: raw input, [B, N, D]. If dtypes differ, all is computed in the widest.
       The outputs of an example that is not finite are NaN.
+    lengths: how many elements of each sequence are real, in 1..N, [B]; what
+      stands behind them changes no output. By default all are.
     executor: one of `EXECUTORS`; the result is the same. For `jax.jvp`, see
       `slstm.scan`.
-    observe: function of a `Record`, whose outputs are stacked over n and t.
+    observe: function of a `Record`, whose outputs are stacked over n and t. It
+      sees padding, too.
     state: of an earlier call, to continue its sequences; by default the state
       before the first element, h = c = 0.
 
@@ -221,17 +231,28 @@ def apply(model: Model,
   # A scan keeps the dtype of what it carries, so all share the widest.
   dtype = jnp.result_type(*jax.tree.leaves((model, state)), x)
   model, x = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (model, x))
+  padding.check(lengths, x, 'apply: lengths')
   start = zero_state(model, x.shape[0], dtype)
   if state is not None:
     _check_state(state, start)
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
-  encoded, encoder_state = _encode(model, jnp.swapaxes(x, 0, 1), start.encoder)
+  x = jnp.swapaxes(x, 0, 1)
+  # Padding that is not finite would make gradients so.
+  x = padding.fill(x, lengths, neurons.align(model.encoder.mean, x))
+  encoded, encoder_state = _encode(model, x, start.encoder)
   run = executor(model.layers, encoded.values, start.layers, config, observe or
                  (lambda record: ()))
-  h = jnp.mean(run.h, axis=1)
-  pooled = jnp.concatenate([_POOLS[name](h) for name in config.pooling], -1)
-  return Forward(read_out(model.readout, pooled), pooled,
-                 State(encoder_state, run.state), encoded, run.observed)
+  pooled = _pool(jnp.mean(run.h, axis=1), config.pooling, lengths)
+  end = State(encoder_state, run.state) if lengths is None else None
+  return Forward(read_out(model.readout, pooled), pooled, end, encoded,
+                 run.observed)
+
+
+def _pool(h: Array, names: Sequence[str], lengths: Array | None) -> Array:
+  """What the read-out sees of h [N, B, H]."""
+  if names == (types.EACH,):
+    return jnp.swapaxes(h, 0, 1)
+  return jnp.concatenate([_POOLS[name](h, lengths) for name in names], -1)
 
 
 def executors_for(model: Model) -> dict[str, scan.Executor]:
@@ -299,8 +320,9 @@ def _encode(model: Model, x: Array, state: Any) -> tuple[Encoded, Any]:
 
 
 def read_out(readout: Readout, pooled: Array) -> Array:
-  """Outputs [B, K] of pooled features [B, P H]."""
-  return pooled @ readout.w + readout.b.reshape(1, -1)
+  """Outputs [..., K] of pooled features [..., P H]."""
+  product = pooled @ readout.w
+  return product + neurons.align(readout.b, product)
 
 
 def check_model(model: Model) -> None:

@@ -42,6 +42,7 @@ import numpy as np
 from slstm import activity
 from slstm import borders
 from slstm import neurons
+from slstm import padding
 from slstm import types
 from slstm.activity import Operand
 from slstm.activity import Seen
@@ -110,12 +111,28 @@ class Counts(NamedTuple):
   sequences: int
 
 
-def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
+class _Size(NamedTuple):
+  """How many sequences there are, and elements in all of them."""
+  sequences: int
+  elements: int
+
+  @property
+  def length(self) -> float:
+    """N, the mean over sequences."""
+    return self.elements / self.sequences
+
+
+def count_operations(model: Model,
+                     x: Any,
+                     *,
+                     lengths: Any = None,
+                     batch_size: int = 128) -> Counts:
   """Runs a network and counts its operations by the rules of this module.
 
   Args:
     model: an ANN or SNN.
     x: raw input, NumPy or JAX, [B, N, D].
+    lengths: how many elements of each sequence are real, [B]; None for all.
     batch_size: sequences run at a time; does not change the result.
 
   Raises:
@@ -130,18 +147,22 @@ def count_operations(model: Model, x: Any, *, batch_size: int = 128) -> Counts:
   types.check_positive('count_operations: batch_size', batch_size)
   borders.check_model(model, 'count_operations: model')
   borders.check_inputs(x, 'count_operations: x')
-  seen, total = activity.observe(model, x, batch_size), len(x)
-  operands = seen.operands
-  layer = functools.partial(_layer, model.config, total)
+  padding.check(lengths, x, 'count_operations: lengths')
+  lengths = None if lengths is None else np.asarray(lengths)
+  seen = activity.observe(model, x, lengths, batch_size)
+  elements = len(x) * x.shape[1] if lengths is None else int(lengths.sum())
+  operands, size = seen.operands, _Size(len(x), elements)
+  layer = functools.partial(_layer, model.config, size)
   layers = tuple(
-      map(layer, model.layers, seen.sites, seen.spikes, operands, operands[1:]))
-  encoder = _encoder(model, seen.encoder, operands[0], total)
-  readout = _readout(model, operands[len(layers):], total)
+      map(layer, model.layers, seen.sites, seen.first_f, seen.spikes, operands,
+          operands[1:]))
+  encoder = _encoder(model, seen.encoder, operands[0], size)
+  readout = _readout(model, operands[len(layers):], size)
   fetched = sum(part.sum(0, dtype=np.int64) for part in
                 _fetched(model, operands))  # yapf: disable
   quantiles = np.quantile(fetched, (0, 0.05, 0.5, 0.95, 1))
   return Counts(encoder, layers, readout, _stored(model, seen.sites, operands),
-                tuple(map(float, quantiles)), total)
+                tuple(map(float, quantiles)), len(x))
 
 
 def _fetched(model: Model, operands: Sequence[Operand]) -> Iterator[np.ndarray]:
@@ -155,9 +176,12 @@ def _fetched(model: Model, operands: Sequence[Operand]) -> Iterator[np.ndarray]:
 
 
 def _pooled(name: str, h: Operand, pooled: Operand) -> Operand:
-  """Operand of the read-out: for 'last' the steps of h_N if they accumulate."""
-  if name == 'last' and h.accumulates and not h.is_change:
-    return h.at(slice(-1, None))
+  """Operand of the read-out: for 'last' and 'each' steps that accumulate."""
+  if h.accumulates and not h.is_change:
+    if name == 'last':
+      return h.at(slice(-1, None))
+    if name == types.EACH:
+      return h
   return pooled
 
 
@@ -166,7 +190,7 @@ def _stored(model: Model, sites: Sequence[Sites],
   weights = sum(leaf.size for part in (*model.layers, model.readout)
                 for leaf in jax.tree.leaves(part) if leaf.ndim == 2
                )  # yapf: disable
-  pools = sum(name != 'last' for name in model.config.pooling)
+  pools = sum(map(_keeps_pool, model.config.pooling))
   states = pools * model.layers[-1].num_units
   neuron = model.encoder.neuron
   kept = _carried(neuron) + _keeps_last(neuron, operands[0])
@@ -176,6 +200,11 @@ def _stored(model: Model, sites: Sequence[Sites],
     states += layer.num_units * _states(model.config, layer, seen, h)
     accumulators += 4 * layer.num_units * (x.is_change or h.is_change)
   return Stored(weights, states, accumulators)
+
+
+def _keeps_pool(name: str) -> bool:
+  """Whether a sum or maximum runs over the elements."""
+  return name not in ('last', types.EACH)
 
 
 def _states(config: Config, layer: Layer, sites: Sites, h: Operand) -> int:
@@ -199,60 +228,66 @@ def _carried(neuron: Any) -> int:
 
 
 def _encoder(model: Model, spikes: Seen | None, operand: Operand,
-             sequences: int) -> EncoderCounts:
+             size: _Size) -> EncoderCounts:
   neuron = model.encoder.neuron
   if neuron is None or spikes is None:
-    kept = operand.is_change * operand.cost[..., 0].size * model.num_features
+    kept = (operand.is_change * size.length * operand.cost.shape[1] *
+            model.num_features)
     return EncoderCounts(Elementwise(add=kept), None, Moved(states=2 * kept))
-  num_elements, steps, units = spikes.low.shape
+  _, steps, units = spikes.low.shape
   means = 1  # -mean, and the mean over steps
   if not neurons.kind_of(neuron).cumulative:
     means += steps - operand.cost.shape[1]
-  work, rate = _neuron(neuron, True, spikes, sequences)
-  values = num_elements * units
+  work, rate = _neuron(neuron, True, spikes, size)
+  values = size.length * units
   kept = _keeps_last(neuron, operand)
   add = Elementwise(add=values * (means + kept))
-  moved = Moved(activations=values + operand.fetched / sequences,
+  moved = Moved(activations=values + operand.fetched / size.sequences,
                 states=2 * values * (_carried(neuron) + kept))
   return EncoderCounts(_sum_up([work, add]), rate, moved)
 
 
-def _layer(config: Config, sequences: int, layer: Layer, sites: Sites,
-           spikes: Sites, operand: Operand, h: Operand) -> LayerCounts:
-  num_elements, _, hidden = sites.h.low.shape
+def _layer(config: Config, size: _Size, layer: Layer, sites: Sites,
+           first_f: Seen, spikes: Sites, operand: Operand,
+           h: Operand) -> LayerCounts:
+  (sequences, elements), length = size, size.length
+  hidden = layer.num_units
   steps = {s: seen.low.shape[1] for s, seen in sites._asdict().items()}
   gating = {s: seen.are_spikes for s, seen in sites._asdict().items()}
-  multiply = 0
+  multiply = 0.0
   for a, b in ('ff', 'ig', 'oc'):
     if not gating[a] and not gating[b]:
-      times = num_elements - (a == 'f')
+      times = length - (a == 'f')
       multiply += times * hidden * max(steps[a], steps[b])
   squashed = set('ifgoc') - set(layer.neurons.present)
-  analog = num_elements * hidden * sum(steps[site] for site in squashed)
+  analog = length * hidden * sum(steps[site] for site in squashed)
   smooth = analog if config.family == 'standard' else 0
   add = max(steps['i'], steps['f'], steps['g'])
   add += add - 1 if config.coupling == 'shared' else 0
-  means = sites.h.low.size - h.cost.size  # if the next product sees the mean
-  add = (num_elements - 1) * hidden * add + means
+  # If the next product sees the mean.
+  means = length * hidden * (steps['h'] - h.cost.shape[1])
+  add = (length - 1) * hidden * add + means
   work = [Elementwise(multiply, add, 0, smooth, analog - smooth)]
   for site in 'ifg':
     seen = getattr(sites, site)
     if gating[site]:
       scaled = np.abs(seen.increment - 1) > activity.ROUNDING
-      scaled = seen.nonzero[site == 'f':, :, scaled]
-      work.append(Elementwise(multiply=_mean(scaled, sequences)))
-  everything = sequences * sites.h.low.size
+      multiply = _mean(seen.nonzero[..., scaled], sequences)
+      if site == 'f':
+        multiply -= _mean(first_f.nonzero[:, :steps['f'], scaled], sequences)
+      work.append(Elementwise(multiply=multiply))
+  everything = elements * hidden * steps['h']
   rate = {'h': _mean(sites.h.nonzero, everything)} if gating['h'] else {}
   for site in layer.neurons.present:
     neuron, fired = getattr(layer.neurons, site), getattr(spikes, site)
     signed = site in types.SIGNED_SITES
-    each, rate[site] = _neuron(neuron, signed, fired, sequences)
+    each, rate[site] = _neuron(neuron, signed, fired, size)
     work.append(each)
-  zeros = (_mean(sequences - a.nonzero, sequences * a.low.size) for a in sites)
+  zeros = (1 - _mean(a.nonzero, elements * a.low[0].size) for a in sites)
   of_h = rate.get('h')
   if of_h is not None:
     of_h *= (spikes.h or sites.h).low.shape[1]
-  recurrent, values = h.at(slice(-1)), num_elements * hidden
+  recurrent, values = h.at(slice(-1)), length * hidden
   work.append(Elementwise(add=values * _keeps_last(layer.neurons.h, h)))
   running = operand.is_change or h.is_change
   active = operand.fetched + recurrent.fetched
@@ -264,43 +299,46 @@ def _layer(config: Config, sequences: int, layer: Layer, sites: Sites,
   return LayerCounts(_product(operand, 4 * hidden, sequences),
                      _product(recurrent, 4 * hidden, sequences), _sum_up(work),
                      Sites(**rate), Sites(*zeros), of_h,
-                     h.fetched / (sequences * values), moved)
+                     h.fetched / (elements * hidden), moved)
 
 
 def _neuron(neuron: Any, signed: bool, spikes: Seen,
-            sequences: int) -> tuple[Elementwise, float]:
+            size: _Size) -> tuple[Elementwise, float]:
   """(work, spike rate) of the neurons of all units over all elements."""
-  num_steps = spikes.low.shape[1]
+  _, num_steps, units = spikes.low.shape
   costs = neurons.kind_of(neuron).work(neuron, signed, num_steps)
-  trains = spikes.low.size // num_steps
-  fired = _mean(spikes.nonzero, sequences)
+  trains = size.length * units
+  fired = _mean(spikes.nonzero, size.sequences)
   work = (trains * a + fired * b for a, b in zip(*costs))
-  rate = _mean(spikes.nonzero, sequences * spikes.low.size)
+  rate = _mean(spikes.nonzero, size.elements * num_steps * units)
   return Elementwise(*work), rate
 
 
 def _readout(model: Model, operands: Sequence[Operand],
-             sequences: int) -> ReadoutCounts:
+             size: _Size) -> ReadoutCounts:
   h, *pooled = operands
-  num_elements, steps, hidden = h.cost.shape
-  additions = dict(last=steps - 1,
-                   mean=num_elements * steps - 1,
-                   max=num_elements * (steps - 1))
-  products, work, fetched, kept = [], [], 0, 0
+  _, steps, hidden = h.cost.shape
+  sequences, length = size.sequences, size.length
+  additions = {'last': steps - 1, 'mean': length * steps - 1,
+               'max': length * (steps - 1), types.EACH: length * (steps - 1)
+              }  # yapf: disable
+  products, work, fetched, kept, sums = [], [], 0, 0, 1.0
   for name, operand in zip(model.config.pooling, pooled):
     seen, terms = _pooled(name, h, operand), additions[name]
     if seen is not operand:
       terms = 0
     products.append(_product(seen, model.num_outputs, sequences))
     add = min(terms * hidden, _mean(h.summed, sequences))
-    compare = (num_elements - 1) * hidden if name == 'max' else 0
+    compare = (length - 1) * hidden if name == 'max' else 0
     work.append(Elementwise(add=add, compare=compare))
     fetched += seen.fetched
-    kept += name != 'last'
+    kept += _keeps_pool(name)
+    if name == types.EACH:
+      sums = length * (1 + seen.is_change)
   moved = Moved(model.num_outputs * fetched / sequences,
                 activations=fetched / sequences,
-                states=2 * num_elements * hidden * kept,
-                accumulators=model.num_outputs)
+                states=2 * length * hidden * kept,
+                accumulators=model.num_outputs * sums)
   return ReadoutCounts(Product(*map(sum, zip(*products))), _sum_up(work), moved)
 
 

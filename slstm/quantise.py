@@ -17,6 +17,7 @@ import numpy as np
 from slstm import borders
 from slstm import integer
 from slstm import model as model_lib
+from slstm import padding
 from slstm import types
 from slstm.integer import FEATURE
 from slstm.integer import FRACTION
@@ -35,13 +36,18 @@ from slstm.types import Model, Sites
 _MOST_BITS = 20  # of weights, where all of them are tiny
 
 
-def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
+def quantise(model: Model,
+             x: Any,
+             *,
+             lengths: Any = None,
+             bits: int = 8) -> IntegerModel:
   """Makes the integers that a microcontroller computes with.
 
   Args:
     model: an ANN, or an SNN of LIF or sigma-delta neurons.
     x: raw inputs for calibration, [B, N, D], which decide the ranges of the
       input and of the cell states.
+    lengths: how many elements of each sequence are real, [B]; None for all.
     bits: of weights, 2 to 8.
 
   Raises:
@@ -54,11 +60,20 @@ def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
   """
   if bits not in range(2, 9):
     raise ValueError(f'quantise: bits is {bits!r}; expected 2 to 8.')
+  if model.config.is_labelling:
+    raise ValueError('quantise: the model has one output per element; expected '
+                     "pooling of 'last', 'mean' or 'max'. Integers of outputs "
+                     'per element are not there yet.')
   model_lib.check_model(model)
   borders.check_model(model, 'quantise: model')
   borders.check_inputs(x, 'quantise: x')
   limit, config = 2**(bits - 1) - 1, model.config
-  ranges = _ranges(model, np.asarray(x))
+  x = np.asarray(x)
+  if lengths is not None:
+    padding.check(lengths, x, 'quantise: lengths')
+    real = padding.of_examples(x, lengths)[..., None]
+    x = np.where(real, x, np.asarray(model.encoder.mean))
+  ranges = _ranges(model, x)
   model = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model)
   encoder, rows, sum_bits = _encoder(model, np.asarray(x, np.float64))
   layers, below = [], encoder.neuron

@@ -15,6 +15,7 @@ from slstm import borders
 from slstm import energy
 from slstm import front
 from slstm import operations
+from slstm import padding
 from slstm import train
 from slstm.calibrate import Calibration
 from slstm.convert import ConversionConfig
@@ -44,6 +45,7 @@ def select(
     x: Any,
     config: ConversionConfig = ConversionConfig(),
     *,
+    lengths: Any = None,
     subsets: Sequence[Sequence[str]] | None = None,
     thetas: Sequence[float] = (0.25, 0.5)
 ) -> tuple[Candidate, ...]:
@@ -54,6 +56,7 @@ def select(
     calibration: distribution of its drives, from `calibrate`.
     x: calibration inputs, never test data, [B, N, D]; some hundred examples.
     config: how to convert; its own sites are not read.
+    lengths: how many elements of each sequence are real, [B]; None for all.
     subsets: those of types.SITES to try; `default_subsets()` if None.
     thetas: of sigma-delta neurons at h to try beside them, with T = 1.
 
@@ -69,7 +72,8 @@ def select(
     raise ValueError(f'select: subsets is {subsets!r}; expected at least one, '
                      'none twice.')
   borders.check_inputs(x, 'select: x')
-  source = _outputs(model, x)
+  padding.check(lengths, x, 'select: lengths')
+  source = _outputs(model, x, lengths)
   if not np.var(source) > 0:
     raise ValueError('select: all outputs of the source network on x are the '
                      'same; expected a trained one, and several inputs.')
@@ -78,13 +82,17 @@ def select(
   union = dataclasses.replace(config,
                               sites=tuple(sorted(set().union(*subsets))))
   snn = convert(model, calibration, union).model
-  found = [_candidate(_only(snn, one.sites), x, source)._replace(
+  found = [_candidate(_only(snn, one.sites), x, lengths, source)._replace(
       sites=one.sites) for one in configs]  # yapf: disable
   if thetas:
-    points = front.trade_off(model, x, thetas=thetas, levels=(0.5,))
+    points = front.trade_off(model,
+                             x,
+                             lengths=lengths,
+                             thetas=thetas,
+                             levels=(0.5,))
     found += [
         Candidate(('h',), f'SigmaDelta, theta {point.theta:g}', point.error,
-                  point.agreement, _spent(point.model, x), False)
+                  point.agreement, _spent(point.model, x, lengths), False)
         for point in points
     ]
   return rank(found)
@@ -97,22 +105,26 @@ def _only(snn: Model, sites: tuple[str, ...]) -> Model:
   return dataclasses.replace(snn, layers=tuple(layers))
 
 
-def _candidate(snn: Model, x: Any, source: np.ndarray) -> Candidate:
+def _candidate(snn: Model, x: Any, lengths: Any,
+               source: np.ndarray) -> Candidate:
   """Measures; whether it is on the front is still to be seen."""
   sites = snn.layers[0].neurons.present
   neuron = type(getattr(snn.layers[0].neurons, sites[0])).__name__
-  error, agreement = front.deviation(_outputs(snn, x), source)
-  return Candidate(sites, neuron, error, agreement, _spent(snn, x), False)
+  error, agreement = front.deviation(_outputs(snn, x, lengths), source)
+  return Candidate(sites, neuron, error, agreement, _spent(snn, x, lengths),
+                   False)
 
 
-def _spent(snn: Model, x: Any) -> dict[int, float]:
+def _spent(snn: Model, x: Any, lengths: Any) -> dict[int, float]:
   """pJ of each ledger."""
-  ledger = energy.ledger(operations.count_operations(snn, x))
+  ledger = energy.ledger(operations.count_operations(snn, x, lengths=lengths))
   return {number: float(entry.total) for number, entry in ledger.items()}
 
 
-def _outputs(model: Model, x: Any) -> np.ndarray:
-  return np.asarray(train.predict(model, jnp.asarray(x)), np.float64)
+def _outputs(model: Model, x: Any, lengths: Any) -> np.ndarray:
+  lengths = None if lengths is None else jnp.asarray(lengths)
+  found = train.predict(model, jnp.asarray(x), lengths)
+  return padding.kept(np.asarray(found, np.float64), model.config, lengths)
 
 
 def rank(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:

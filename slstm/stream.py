@@ -7,7 +7,8 @@ pools as it goes. With h_n the output of the last layer, the read-out sees
   'mean'  p_n = p_{n-1} + (h_n - p_{n-1}) / n
   'max'   p_n = max(p_{n-1}, h_n)
 
-so that the output after n elements is that of `apply` on these n.
+so that the output after n elements is that of `apply` on these n. With 'each',
+p_n = h_n, it is that of element n.
 """
 
 from typing import Any, Callable, NamedTuple
@@ -22,10 +23,11 @@ from slstm.types import Array, Model, State
 # Maps (pooled before, h, n) to what is pooled after element n = 1, 2, ...
 _RUNNING: dict[str, Callable[[Array, Array, Array], Array]] = {
     'last': lambda pooled, h, n: h,
+    types.EACH: lambda pooled, h, n: h,
     'mean': lambda pooled, h, n: pooled + (h - pooled) / n,
     'max': lambda pooled, h, n: jnp.maximum(pooled, h),
 }
-_BEFORE = {'last': 0.0, 'mean': 0.0, 'max': -jnp.inf}
+_BEFORE = {'last': 0.0, types.EACH: 0.0, 'mean': 0.0, 'max': -jnp.inf}
 
 
 class StreamState(NamedTuple):
@@ -88,9 +90,10 @@ def _step(model: Model, state: StreamState,
                     B=batch, D=model.num_features)  # yapf: disable
   run = model_lib.apply(model, x_n[:, None], state=state.network)
   # Every pooling of one element is that element.
-  h = run.pooled[:, :model.layers[-1].num_units]
+  h = run.pooled.reshape(batch, -1)[:, :model.layers[-1].num_units]
   n = state.elements + 1
   pooled = tuple(_RUNNING[name](before, h, n.astype(dtype))
                  for name, before in zip(model.config.pooling, state.pooled))
   outputs = model_lib.read_out(model.readout, jnp.concatenate(pooled, -1))
+  assert run.state is not None  # there are no lengths
   return StreamState(run.state, pooled, n), outputs

@@ -22,6 +22,7 @@ import optax
 from slstm import borders
 from slstm import model as model_lib
 from slstm import neurons
+from slstm import padding
 from slstm import parallel
 from slstm import scan
 from slstm import types
@@ -99,9 +100,20 @@ class TrainConfig:
 
 
 class Data(NamedTuple):
-  """A set: x [examples, N, D] float32 and y [examples, ...], such as labels."""
-  x: np.ndarray
-  y: np.ndarray
+  """A set of sequences.
+
+  Attributes:
+    x: [examples, N, D] float32.
+    y: [examples, ...], such as labels; [examples, N] if every element has one.
+    lengths: elements of each sequence that are real, [examples]; None for all.
+  """
+  x: Any
+  y: Any
+  lengths: Any = None
+
+  def rows(self, which: Any) -> 'Data':
+    """Those examples: a slice, indices or a mask."""
+    return Data(*(None if part is None else part[which] for part in self))
 
 
 class Evaluation(NamedTuple):
@@ -150,41 +162,55 @@ def optimiser(numbers: Numbers,
 
 
 def spike_rate(record: Record) -> Array:
-  """Mean |s| of the spikes of h; mean |h| where h is analog."""
+  """Mean |s| over the units of h, [B]; mean |h| where h is analog."""
   spikes = record.spikes_of_h
-  return jnp.mean(jnp.abs(record.state.h if spikes is None else spikes))
+  return jnp.mean(jnp.abs(record.state.h if spikes is None else spikes), -1)
 
 
-def loss(raw: Model, x: Array, targets: Array, mask: Array | None, rates: Rates,
-         *, task: Task, executor: scan.Executor) -> Array:
+def loss(raw: Model, x: Array, targets: Array, lengths: Array | None,
+         mask: Array | None, rates: Rates, *, task: Task,
+         executor: scan.Executor) -> Array:
   """Mean loss of a batch, plus what `rates` asks of the spikes.
 
     + penalty * mean |s| + max(0, T mean |s| / target - 1)
 
-  and the same as the last term of the input. `raw` has parameters in unbounded
-  coordinates; x [B, N, D], targets [B, K]; the mask [B, P H] multiplies the
+  and the same as the last term of the input. All are means over sequences; of
+  a sequence, over its real elements. `raw` has parameters in unbounded
+  coordinates; x [B, N, D], targets [B, ...]; the mask [B, P H] multiplies the
   pooled output, None is no dropout.
   """
   model = neurons.constrain(raw)
   watched = rates.penalty is not None or rates.target is not None
   observe = spike_rate if watched else None
-  forward = model_lib.apply(model, x, executor=executor, observe=observe)
+  forward = model_lib.apply(model, x, lengths=lengths, executor=executor,
+                            observe=observe)  # yapf: disable
   outputs = forward.outputs
   if mask is not None:
+    if model.config.is_labelling:
+      mask = mask[:, None]
     outputs = model_lib.read_out(model.readout, forward.pooled * mask)
-  value = jnp.mean(task.loss(outputs, targets))
+  value = jnp.mean(_of_sequences(task.loss(outputs, targets), lengths))
   excess = lambda rate, target: jnp.maximum(0.0, rate / target - 1)
   if watched:
-    rate = jnp.mean(jnp.stack([jnp.mean(seen) for seen in forward.observed]))
+    rate = jnp.mean(
+        jnp.stack([
+            jnp.mean(padding.mean(jnp.mean(seen, 1), lengths))
+            for seen in forward.observed
+        ]))
     if rates.penalty is not None:
       value += rates.penalty * rate
     if rates.target is not None:
       value += excess(model.config.num_steps * rate, rates.target)
   spikes = forward.encoded.spikes
   if rates.input_target is not None and spikes is not None:
-    rate = jnp.mean(jnp.sum(jnp.abs(spikes), 1))
-    value += excess(rate, rates.input_target)
+    rate = padding.mean(jnp.sum(jnp.abs(spikes), 1), lengths)
+    value += excess(jnp.mean(rate), rates.input_target)
   return value
+
+
+def _of_sequences(values: Array, lengths: Array | None) -> Array:
+  """[B], from [B] or the mean of [B, N] over real elements."""
+  return padding.mean(values.T, lengths) if values.ndim == 2 else values
 
 
 @functools.partial(jax.jit,
@@ -192,7 +218,7 @@ def loss(raw: Model, x: Array, targets: Array, mask: Array | None, rates: Rates,
                    donate_argnums=0)
 def train_step(
     moving: tuple[Model, Model, Any],
-    batch: tuple[Array, Array],
+    batch: Data,
     key: Array,
     step: Array,
     numbers: Numbers,
@@ -207,7 +233,7 @@ def train_step(
 
   Args:
     moving: (raw, average, opt_state) as in a `FitState`; donated.
-    batch: x [B, N, D] and y [B, ...].
+    batch: x [B, N, D], y [B, ...] and, if they differ, lengths [B].
     key, step: PRNG key of all steps, and number of this one, from 1.
     teacher: gives the share `numbers.distillation` of the targets. Source:
       Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network",
@@ -218,13 +244,13 @@ def train_step(
   if (teacher is None) != (numbers.distillation is None):
     raise ValueError('train_step: distillation without a teacher, or a teacher '
                      'without distillation; expected both or none.')
-  (raw, average, opt_state), (x, y) = moving, batch
+  (raw, average, opt_state), (x, y, lengths) = moving, batch
   augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
   if augment:
     x = augment(augment_key, x)
   targets = task.targets(y, raw.num_outputs, numbers.label_smoothing)
   if teacher is not None:
-    taught = task.link(predict(teacher, x, executor=executor))
+    taught = task.link(predict(teacher, x, lengths, executor=executor))
     share = numbers.distillation
     targets = (1 - share) * targets + share * taught
   mask = None
@@ -232,8 +258,8 @@ def train_step(
     keep, shape = 1 - numbers.dropout, (len(x), raw.readout.w.shape[0])
     mask = jax.random.bernoulli(dropout_key, keep, shape) / keep
   part = functools.partial(loss, task=task, executor=executor)
-  descend = place.mean(jax.value_and_grad(part), (None, 0, 0, 0, None))
-  value, gradient = descend(raw, x, targets, mask, numbers.rates)
+  descend = place.mean(jax.value_and_grad(part), (None, 0, 0, 0, 0, None))
+  value, gradient = descend(raw, x, targets, lengths, mask, numbers.rates)
   updates, opt_state = optimiser(numbers, step).update(gradient, opt_state, raw)
   raw = optax.apply_updates(raw, updates)
   # A short memory first, or the average would remember the random start.
@@ -245,10 +271,11 @@ def train_step(
 @functools.partial(jax.jit, static_argnames='executor')
 def predict(model: Model,
             x: Array,
+            lengths: Array | None = None,
             *,
             executor: scan.Executor = scan.stacked) -> Array:
-  """Outputs [B, K] of a batch [B, N, D], such as logits; compiled."""
-  return model_lib.apply(model, x, executor=executor).outputs
+  """Outputs of `apply`, such as logits [B, K]; compiled."""
+  return model_lib.apply(model, x, lengths=lengths, executor=executor).outputs
 
 
 def evaluate(model: Model,
@@ -258,7 +285,7 @@ def evaluate(model: Model,
              batch_size: int = 256,
              executor: scan.Executor = scan.stacked,
              devices: Sequence[jax.Device] | None = None) -> Evaluation:
-  """Mean metric and loss over a set.
+  """Mean metric and loss over a set, over its real elements if each has one.
 
   `batch_size` examples run at a time, shared by as many of the `devices` (by
   default all) as divide it.
@@ -275,10 +302,13 @@ def evaluate(model: Model,
 def outputs(model: Model,
             x: np.ndarray,
             *,
+            lengths: Any = None,
             batch_size: int = 256,
             executor: scan.Executor = scan.stacked,
             devices: Sequence[jax.Device] | None = None) -> np.ndarray:
   """Outputs [examples, K] of x [examples, N, D], run as `evaluate` does.
+
+  With pooling 'each' they are [examples, N, K]; `lengths` is that of `Data`.
 
   Raises:
     ValueError: if x does not fit the model, or is not finite; if a value of
@@ -287,36 +317,49 @@ def outputs(model: Model,
   borders.check_model(model, 'outputs: model')
   types.check_shape('outputs: x', x, 'examples N D', D=model.num_features)
   borders.check_inputs(x, 'outputs: x')
-  return _outputs(model, x, batch_size, executor, devices)
+  padding.check(lengths, x, 'outputs: lengths')
+  data = Data(x, None, lengths)
+  return _outputs(model, data, batch_size, executor, devices)
 
 
-def judge(found: np.ndarray, y: Any, task: Task = CLASSIFICATION) -> Evaluation:
-  """Mean metric and loss of outputs [examples, K], given the truth y."""
+def judge(found: np.ndarray,
+          y: Any,
+          task: Task = CLASSIFICATION,
+          *,
+          lengths: Any = None) -> Evaluation:
+  """Mean metric and loss of `outputs`, given the truth y.
+
+  Of outputs per element, [examples, N, K], over all that are real.
+  """
   everything, truth = jnp.asarray(found), jnp.asarray(y)
   targets = task.targets(truth, found.shape[-1], 0.0)
-  mean = lambda values: float(np.mean(np.asarray(values, np.float64)))
+  real = padding.of_examples(found, lengths) if found.ndim == 3 else ...
+  mean = lambda values: float(np.mean(np.asarray(values, np.float64)[real]))
   return Evaluation(mean(task.metric(everything, truth)),
                     mean(task.loss(everything, targets)))
 
 
 def _evaluate(model: Model, data: Data, task: Task, *how: Any,
               **options: Any) -> Evaluation:
-  return judge(_outputs(model, data.x, *how, **options), data.y, task)
+  found = _outputs(model, data, *how, **options)
+  return judge(found, data.y, task, lengths=data.lengths)
 
 
 def _outputs(
     model: Model,
-    x: np.ndarray,
+    data: Data,
     batch_size: int = 256,
     executor: scan.Executor = scan.stacked,
     devices: Sequence[jax.Device] | None = None
 ) -> np.ndarray:  # yapf: disable
   found = []
-  for start in range(0, len(x), batch_size):
-    batch = x[start:start + batch_size]
-    place = parallel.placement(len(batch), devices)
-    there, batch = place.everywhere(model), place.split(batch)
-    found.append(np.asarray(predict(there, batch, executor=executor)))
+  for start in range(0, len(data.x), batch_size):
+    part = slice(start, start + batch_size)
+    batch = data._replace(y=None).rows(part)
+    place = parallel.placement(len(batch.x), devices)
+    there = place.everywhere(model)
+    x, _, lengths = place.split(batch)
+    found.append(np.asarray(predict(there, x, lengths, executor=executor)))
   return np.concatenate(found)
 
 
@@ -326,10 +369,18 @@ def _check_set(data: Data, model: Model, task: Task, what: str) -> None:
   if len(data.y) != len(data.x):
     raise ValueError(f'{what} has {len(data.x)} examples in x and '
                      f'{len(data.y)} in y; expected as many.')
+  padding.check(data.lengths, data.x, f'{what}.lengths')
   borders.check_inputs(data.x, f'{what}.x')
   borders.check_inputs(data.y, f'{what}.y')
+  y = data.y
+  if model.config.is_labelling:
+    if np.shape(y)[:2] != data.x.shape[:2]:
+      raise ValueError(f'{what}.y has shape {np.shape(y)}; expected '
+                       f'{data.x.shape[:2]} first: the pooling of the model is '
+                       f"{types.EACH!r}, so every element needs its own.")
+    y = np.asarray(y)[padding.of_examples(data.x, data.lengths)]
   try:
-    task.check(data.y, model.num_outputs)
+    task.check(y, model.num_outputs)
   except ValueError as error:
     raise ValueError(f'{what}: {error}') from error
 
@@ -352,7 +403,8 @@ def _most_loss(first: float, train: Data, model: Model, config: TrainConfig,
   """What no loss exceeds, by that of the first step and of outputs of 0."""
   y = jnp.asarray(train.y[:config.batch_size])
   targets = task.targets(y, model.num_outputs, config.label_smoothing)
-  idle = jnp.mean(task.loss(jnp.zeros((len(y), model.num_outputs)), targets))
+  axes = y.shape[:2] if model.config.is_labelling else y.shape[:1]
+  idle = jnp.mean(task.loss(jnp.zeros((*axes, model.num_outputs)), targets))
   return _DIVERGED * max(1.0, first, float(idle))
 
 
@@ -441,7 +493,7 @@ def fit(
       step = epoch * per_epoch + index + 1
       if index < per_epoch:
         rows = order[index * size:(index + 1) * size]
-        batch = place.split((train.x[rows], train.y[rows]))
+        batch = place.split(train.rows(rows))
         moving, value = train_step(moving, batch, key, step, *rest, **how)
         losses.append(value)
       if index >= _LAG:

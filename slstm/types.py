@@ -33,6 +33,7 @@ Array = jax.Array
 
 SITES = ('i', 'f', 'g', 'o', 'c', 'h')
 SIGNED_SITES = ('g', 'c', 'h')
+EACH = 'each'  # the pooling that is none
 
 
 class Gates(NamedTuple):
@@ -112,7 +113,8 @@ class Config:
       if they have states of their own.
     surrogate: gradient of a spike, a key of `neurons.SURROGATES`.
     width: width of that gradient in units of the threshold, > 0.
-    pooling: what the read-out sees, any of 'last', 'mean', 'max' over n.
+    pooling: what the read-out sees, any of 'last', 'mean', 'max' over n; or
+      ('each',), every element by itself, for outputs [B, N, K].
   """
   family: str = 'hard'
   slope: float = 3.0
@@ -139,8 +141,14 @@ class Config:
         len(set(self.pooling)) != len(self.pooling)):
       raise ValueError(f'Config.pooling is {self.pooling!r}; expected a tuple '
                        'of at least one name, none twice.')
-    for name in self.pooling:
-      check_choice('Config.pooling', name, ('last', 'mean', 'max'))
+    if self.pooling != (EACH,):
+      for name in self.pooling:
+        check_choice('Config.pooling', name, ('last', 'mean', 'max'))
+
+  @property
+  def is_labelling(self) -> bool:
+    """Whether there is one output per element, not one per sequence."""
+    return self.pooling == (EACH,)
 
   @property
   def slots(self) -> int:

@@ -118,3 +118,14 @@ def test_an_element_of_another_shape(x, message):
 def test_no_sequences():
   with pytest.raises(ValueError, match='stream: batch_size is 0'):
     slstm.stream(network('', 1, at_input=False), batch_size=0)
+
+
+@pytest.mark.parametrize('kind', ['', 'sigma-delta'])
+def test_labels_come_with_their_element(kind):
+  model = network(kind, 2, at_input=False, pooling=('each',))
+  x = networks.dyadic_input(np.random.default_rng(1), 2, 5)
+  expected = slstm.apply(model, x).outputs
+  step, state = slstm.stream(model, batch_size=2)
+  for n in range(5):
+    state, outputs = step(state, x[:, n])
+    np.testing.assert_allclose(outputs, expected[:, n], atol=1e-5)

@@ -20,6 +20,7 @@ from rich import console
 
 from experiments.augment import Augment
 import slstm
+from slstm import padding
 from slstm import types
 
 # Times the standard deviation of x that an augmentation may move it.
@@ -129,10 +130,11 @@ def _listed(numbers: np.ndarray) -> str:
 
 def check(data: slstm.Data, name: str) -> None:
   """Raises ValueError unless x is [examples, N, D], finite, with a y each."""
-  x, y = data
+  x, y, lengths = data
   types.check_shape(f'{name}: x', x, 'examples N D')
   if np.iscomplexobj(x) or x.dtype == object:
     raise ValueError(f'{name}: x has dtype {x.dtype}; expected real numbers.')
+  padding.check(lengths, x, f'{name}: lengths')
   if y.shape[:1] != x.shape[:1]:
     raise ValueError(f'{name}: y has shape {y.shape} for {len(x)} examples; '
                      'expected one label each.')
@@ -152,7 +154,10 @@ def join_frames(frames: int, train: Any, validation: Any,
       raise ValueError(f'config.data.frames is {frames}; expected a divisor of '
                        f'the sequence length {length}.')
     shape = examples, length // frames, frames * features
-    return slstm.Data(part.x.reshape(shape), part.y)
+    lengths = part.lengths
+    if lengths is not None:  # a last element may be part padding
+      lengths = -(-lengths // frames)
+    return slstm.Data(part.x.reshape(shape), part.y, lengths)
 
   return joined(train), joined(validation), joined(test)
 
@@ -161,7 +166,7 @@ def digest(dataset: DataSet) -> str:
   """SHA-256 of all arrays, to tell two data sets apart."""
   sha = hashlib.sha256()
   for data in (dataset.train, dataset.validation, dataset.test):
-    for array in data:
+    for array in filter(lambda part: part is not None, data):
       sha.update(str(array.shape).encode())
       sha.update(np.ascontiguousarray(array).tobytes())
   return sha.hexdigest()
