@@ -56,6 +56,7 @@ def quantise(model: Model, x: Any, *, bits: int = 8) -> IntegerModel:
     raise ValueError(f'quantise: bits is {bits!r}; expected 2 to 8.')
   model_lib.check_model(model)
   borders.check_model(model, 'quantise: model')
+  types.check_shape('quantise: x', np.asarray(x), 'B N D', D=model.num_features)
   borders.check_inputs(x, 'quantise: x')
   limit, config = 2**(bits - 1) - 1, model.config
   ranges = _ranges(model, np.asarray(x))

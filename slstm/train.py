@@ -73,7 +73,10 @@ class TrainConfig:
 
   def __post_init__(self):
     for names, expected, fits in (
-        ('epochs batch_size', '>= 1', lambda v: v >= 1),
+        ('epochs batch_size', 'an integer >= 1',
+         lambda v: isinstance(v, (int, np.integer)) and v >= 1),
+        ('seed', 'an integer in 0..2**32 - 1',
+         lambda v: isinstance(v, (int, np.integer)) and 0 <= v < 2**32),
         ('learning_rate clip_norm', 'a finite number > 0',
          lambda v: 0 < v < float('inf')),
         ('rate_target input_target', 'a finite number > 0, or None',
@@ -242,12 +245,26 @@ def train_step(
   return (raw, average, opt_state), value
 
 
-@functools.partial(jax.jit, static_argnames='executor')
 def predict(model: Model,
-            x: Array,
+            x: Any,
             *,
             executor: scan.Executor = scan.stacked) -> Array:
-  """Outputs [B, K] of a batch [B, N, D], such as logits; compiled."""
+  """Outputs [B, K] of a batch [B, N, D], such as logits; compiled.
+
+  Raises:
+    ValueError: for shapes that do not fit the model, neurons out of range.
+  """
+  types.check_array('predict: x', x)
+  borders.check_once(model, 'predict: model')
+  return compiled_predict(model, x, executor=executor)
+
+
+@functools.partial(jax.jit, static_argnames='executor')
+def compiled_predict(model: Model,
+                     x: Array,
+                     *,
+                     executor: scan.Executor = scan.stacked) -> Array:
+  """`predict` without its checks of values."""
   return model_lib.apply(model, x, executor=executor).outputs
 
 
@@ -283,7 +300,8 @@ def _evaluate(model: Model,
     x = data.x[start:start + batch_size]
     place = parallel.placement(len(x), devices)
     there, x = place.everywhere(model), place.split(x)
-    outputs.append(np.asarray(predict(there, x, executor=executor)))
+    found = compiled_predict(there, x, executor=executor)
+    outputs.append(np.asarray(found))
   everything, y = jnp.asarray(np.concatenate(outputs)), jnp.asarray(data.y)
   targets = task.targets(y, model.num_outputs, 0.0)
   mean = lambda values: float(np.mean(np.asarray(values, np.float64)))
@@ -293,10 +311,15 @@ def _evaluate(model: Model,
 
 def _check_set(data: Data, model: Model, task: Task, what: str) -> None:
   """Raises ValueError, naming the array, if a network cannot take a set."""
+  if not (hasattr(data, 'x') and hasattr(data, 'y')):
+    raise ValueError(f'{what} is of type {type(data).__name__}; expected '
+                     'slstm.Data(x, y).')
+  types.check_array(f'{what}.y', data.y)
   types.check_shape(f'{what}.x', data.x, 'examples N D', D=model.num_features)
-  if len(data.y) != len(data.x):
-    raise ValueError(f'{what} has {len(data.x)} examples in x and '
-                     f'{len(data.y)} in y; expected as many.')
+  labels = data.y.shape[0] if data.y.shape else 'no'
+  if labels != len(data.x):
+    raise ValueError(f'{what} has {len(data.x)} examples in x and {labels} in '
+                     'y; expected as many.')
   borders.check_inputs(data.x, f'{what}.x')
   borders.check_inputs(data.y, f'{what}.y')
   try:
