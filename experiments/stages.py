@@ -30,6 +30,9 @@ from slstm import integer
 Path = pathlib.Path
 Paths = Sequence[Path]
 _CALIBRATION = 512  # examples that decide the ranges of integers
+# Of fewer steps of training a warning tells, and of a batch too large an error
+# that names one of which there are some in an epoch.
+_STEPS, _BATCHES = 100, 8
 
 
 def train_ann(experiment: Experiment,
@@ -37,11 +40,23 @@ def train_ann(experiment: Experiment,
               workdir: Path,
               reuse: Paths = ()) -> None:
   """Trains the source LSTM and writes the epoch that validation chose."""
-  read = runs.sections(experiment, 'data', 'model', 'ann', 'seed')
-  if runs.begin(workdir, 'train_ann', read, base.digest(dataset), reuse=reuse):
+  if runs.begin(workdir, *_as_ann(experiment, dataset), reuse=reuse):
     return
   model = _start(experiment, dataset, workdir)
   _train(model, experiment.ann.config(experiment.seed), dataset, workdir, None)
+
+
+def check_ann(experiment: Experiment, dataset: base.DataSet,
+              workdir: Path) -> None:
+  """Raises ValueError if `train_ann` could not go on in this folder."""
+  runs.check(workdir, *_as_ann(experiment, dataset))
+
+
+def _as_ann(experiment: Experiment,
+            dataset: base.DataSet) -> tuple[str, dict[str, Any], str]:
+  """Stage, what it reads of the config, and digest of the data."""
+  read = runs.sections(experiment, 'data', 'model', 'ann', 'seed')
+  return 'train_ann', read, base.digest(dataset)
 
 
 def _start(experiment: Experiment, dataset: base.DataSet,
@@ -84,7 +99,7 @@ def convert(experiment: Experiment,
     snn, report = _fitted(model, x, experiment.conversion, workdir)
   _write_model(workdir, snn)
   metrics = _scores('validation', snn, dataset)
-  runs.write_json(workdir / 'metrics.json', metrics | report)
+  runs.finish(workdir, metrics | report)
 
 
 def _fitted(model: slstm.Model, x: np.ndarray,
@@ -94,7 +109,7 @@ def _fitted(model: slstm.Model, x: np.ndarray,
   calibration = slstm.calibrate(model, x)
   made = slstm.convert(model, calibration, conversion.config())
   arrays = traces.staircases(calibration, made)
-  np.savez_compressed(workdir / 'staircases.npz', allow_pickle=False, **arrays)
+  runs.write_npz(workdir / 'staircases.npz', arrays)
   encoder = made.encoder_report
   return made.model, {
       'report': slstm.report_dict(made.report),
@@ -135,7 +150,7 @@ def select(experiment: Experiment, dataset: base.DataSet, source: Path,
   ranked = slstm.select(model, slstm.calibrate(model, x), x,
                         experiment.conversion.config())
   metrics = {'candidates': [candidate._asdict() for candidate in ranked]}
-  runs.write_json(workdir / 'metrics.json', metrics)
+  runs.finish(workdir, metrics)
 
 
 def train_snn(experiment: Experiment,
@@ -182,11 +197,11 @@ def evaluate(dataset: base.DataSet,
     # The first example of class 0 (in UCI HAR somebody walks).
     first = int(np.argmax(y == 0)) if y.ndim == 1 else 0
     arrays = traces.raster(model, x[first:first + 1])
-    np.savez_compressed(workdir / 'raster.npz', allow_pickle=False, **arrays)
+    runs.write_npz(workdir / 'raster.npz', arrays)
   metrics = _scores('test', model, dataset)
   metrics |= {'test_examples': len(y), 'sizes': traces.sizes(model, x.shape[1]),
               'int8': _in_integers(model, dataset)}  # yapf: disable
-  runs.write_json(workdir / 'metrics.json', metrics | measure(model, x))
+  runs.finish(workdir, metrics | measure(model, x))
 
 
 def measure(model: slstm.Model, x: np.ndarray) -> dict[str, Any]:
@@ -222,6 +237,26 @@ def _spread(dataset: base.DataSet, count: int) -> np.ndarray:
   return x[np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)]
 
 
+def check_size(dataset: base.DataSet, section: str,
+               training: config_lib.Training) -> None:
+  """Refuses a batch of more examples than there are; warns of few steps."""
+  train, validation, test = (len(part.y) for part in dataset[:3])
+  batch, epochs = training.batch_size, training.epochs
+  of = (f'of {train + validation + test} examples {train} are for training, '
+        f'{validation} for validation, {test} for test')
+  hint = f' {dataset.split}'.rstrip()
+  small = max(1, train // _BATCHES)
+  if train < batch:
+    raise ValueError(f'config.{section}.batch_size is {batch}, but {of}; '
+                     f'give --config.{section}.batch_size={small}.{hint}')
+  steps = train // batch * epochs
+  if steps < _STEPS:
+    warnings.warn(
+        f'{steps} steps of training are few: {of}; config.{section}.batch_size '
+        f'is {batch} and config.{section}.epochs {epochs}. More epochs, or a '
+        f'smaller batch, give more steps.{hint}')
+
+
 def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
            workdir: Path, teacher: slstm.Model | None) -> None:
   """Trains, saving after every epoch; resumes from the newest save."""
@@ -231,8 +266,7 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
   if checkpoint.latest_step(saves) is not None:
     state = checkpoint.restore(saves, state)
     history = _history(workdir / 'history.json', int(state.epoch))
-  metric = dataset.task.metric_name
-  name = f'validation_{metric}'
+  name = f'validation_{dataset.task.metric_name}'
   with progress.training(workdir.name, config, examples,
                          name) as (on_step, on_epoch):
     for state, metrics in slstm.fit(model,
@@ -249,8 +283,8 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
       checkpoint.save(saves, int(state.epoch), state)
       on_epoch(metrics)
   _write_model(workdir, state.best)
-  best = {**_judged(dataset.task), name: float(state.best_metric)}
-  runs.write_json(workdir / 'metrics.json', {**best, 'history': history})
+  best = {**_judged(dataset), name: float(state.best_metric)}
+  runs.finish(workdir, {**best, 'history': history})
 
 
 def _history(path: Path, epochs: int) -> list[dict[str, Any]]:
@@ -271,11 +305,13 @@ def _scores(part: str, model: slstm.Model,
   data, task = getattr(dataset, part), dataset.task
   metric, loss = slstm.evaluate(model, data, task=task)
   name = task.metric_name
-  return {**_judged(task), f'{part}_{name}': metric, f'{part}_loss': loss}
+  return {**_judged(dataset), f'{part}_{name}': metric, f'{part}_loss': loss}
 
 
-def _judged(task: slstm.Task) -> dict[str, Any]:
-  return {'metric': task.metric_name, 'higher_is_better': task.higher_is_better}
+def _judged(dataset: base.DataSet) -> dict[str, Any]:
+  task = dataset.task
+  return {'metric': task.metric_name, 'higher_is_better': task.higher_is_better,
+          'data': base.describe(dataset)}  # yapf: disable
 
 
 class Source(NamedTuple):
