@@ -518,6 +518,7 @@ def test_a_stage_whose_source_has_changed_since_is_not_taken_for_it(
   made_from = config['made_from']['source']
   assert made_from['model_digest'] == checkpoint.digest(snn())
   assert not begin()
+  runs.finish(folder / 'test', {})
   told_retrained(folder)
   read = {'source': stages.read_model(folder / 'T2')}
   with pytest.raises(ValueError, match='different in what its sources are'):
