@@ -182,8 +182,8 @@ KILL = SERVER + """
 folder, kills, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 draw = random.Random(int(seed))
 seen = lambda pattern: len(list(folder.glob(pattern)))
-done, rounds = {'delay': 0, 'checkpoint': 0, 'stage': 0}, 0
-while rounds == 0 or sum(done.values()) < kills:
+done, rounds, how = {'delay': 0, 'checkpoint': 0, 'stage': 0}, 0, ''
+while how != 'none':  # which ends the last round
   folder = pathlib.Path(f'{sys.argv[1]}{rounds}')
   child = start('pipeline', *sys.argv[4:], f'--workdir={folder}')
   how = 'none' if sum(done.values()) >= kills else draw.choice(list(done))
