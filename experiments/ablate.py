@@ -16,6 +16,7 @@ from absl import flags
 import pandas as pd
 
 from experiments import config as config_lib
+from experiments import lock
 from experiments import main
 from experiments import runs
 from experiments import stages
@@ -80,6 +81,7 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
     if variant == experiment and name != 'base':
       continue  # The config has that already.
     chosen.append((name, text, variant))
+  lock.hold(workdir)
   rows = [{
       'variant': text,
       **_row(variant, experiment, dataset, workdir, name)
@@ -91,6 +93,7 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
           'fine-tuned SNN.\n')
   print(text)
   runs.replace(workdir / 'ablation.md', text.encode())
+  lock.release(workdir)
 
 
 def _row(variant: Experiment, experiment: Experiment, dataset: base.DataSet,

@@ -58,4 +58,4 @@ if __name__ == '__main__':
   flags.DEFINE_string(
       'compiler', '', "C compiler, such as clang or 'python -m ziglang cc'; by "
       'default gcc, clang or cc on PATH, else ziglang.')
-  main.main(run)
+  main.main(run, reads=('data', 'conversion.calibration'))

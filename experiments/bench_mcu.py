@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 import numpy as np
 
+from experiments import binary
 from experiments import in_integers
 from experiments import latency
 from experiments import main
@@ -63,13 +64,15 @@ def count(ints: slstm.integer.IntegerModel, q: np.ndarray) -> dict[str, Any]:
   }  # yapf: disable
 
 
+flags.disclaim_key_flags()  # what `define_flags` defines is of the binary
+
+
 def define_flags() -> None:
   """Defines the flags that `chosen` reads."""
-  flags.DEFINE_string('source', None, 'Work directory of a pipeline.')
+  binary.define_path('source', 'Work directory of a pipeline.', required=True)
   flags.DEFINE_list('names', ['standard', 'tuned_T1', 'tuned_sd_T1'],
                     'Folders of its models; the first is the baseline.')
   flags.DEFINE_integer('sequences', 8, 'Test sequences to run.', 1)
-  flags.mark_flags_as_required(['source'])
 
 
 def chosen(
@@ -77,7 +80,7 @@ def chosen(
 ) -> tuple[dict[str, slstm.Model], np.ndarray, np.ndarray]:
   """Models by name, inputs for calibration, test sequences [B, N, D]."""
   given = flags.FLAGS
-  known = latency.find_models(pathlib.Path(given.source))
+  known = latency.find_models(given.source)
   for name in given.names:
     if name not in known:
       raise ValueError(f'--names: no model {name!r} in {given.source}; there '
@@ -118,4 +121,4 @@ def run(experiment: Experiment, dataset: base.DataSet,
 
 if __name__ == '__main__':
   define_flags()
-  main.main(run)
+  main.main(run, reads=('data', 'conversion.calibration'))

@@ -210,6 +210,7 @@ class Experiment:
   seed: int = 0
 
   def __post_init__(self):
+    self.ann.config(self.seed)  # refuses a seed that is none
     reason = obstacle((), types.Config(coupling=self.conversion.coupling))
     if self.snn.executor == 'wavefront' and reason:
       raise ValueError(

@@ -10,4 +10,4 @@ from experiments import stages
 if __name__ == '__main__':
   run = lambda experiment, dataset, workdir: stages.convert(
       experiment, dataset, main.source(), workdir)
-  main.main(run, reads_source=True)
+  main.main(run, reads_source=True, reads=('data', 'conversion'))

@@ -15,6 +15,7 @@ from absl import flags
 import numpy as np
 import pandas as pd
 
+from experiments import lock
 from experiments import main
 from experiments import runs
 from experiments import stages
@@ -59,8 +60,9 @@ def run(experiment: Experiment, dataset: base.DataSet,
         workdir: pathlib.Path) -> None:
   """Trains and validates every fold; prints and writes the metrics."""
   name = f'validation_{dataset.task.metric_name}'
-  rows = []
-  for index, fold in enumerate(folds(dataset, _FOLDS.value)):
+  rows, parted = [], folds(dataset, _FOLDS.value)
+  lock.hold(workdir)
+  for index, fold in enumerate(parted):
     folder = workdir / f'fold{index}'
     stages.train_ann(experiment, fold, folder)
     metrics = runs.read_json(folder / 'metrics.json')
@@ -72,8 +74,9 @@ def run(experiment: Experiment, dataset: base.DataSet,
   found |= means.add_prefix('mean_').to_dict()
   runs.write_json(workdir / 'folds.json', found)
   table.loc['mean'] = means
+  lock.release(workdir)
   print(f'{name} of held-out subjects', table.to_string(), sep='\n')
 
 
 if __name__ == '__main__':
-  main.main(run)
+  main.main(run, reads=('data', 'model', 'ann', 'seed'))

@@ -12,4 +12,4 @@ from experiments import stages
 if __name__ == '__main__':
   run = lambda experiment, dataset, workdir: stages.evaluate(
       dataset, main.source(), workdir)
-  main.main(run, reads_source=True)
+  main.main(run, reads_source=True, reads=('data',))

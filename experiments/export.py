@@ -81,4 +81,4 @@ def _braces(values: np.ndarray) -> str:
 
 
 if __name__ == '__main__':
-  main.main(export, reads_source=True)
+  main.main(export, reads_source=True, reads=('data', 'conversion.calibration'))

@@ -41,10 +41,9 @@ def latency(experiment: Experiment, dataset: base.DataSet,
     experiment, dataset: that the models are of.
     models: for each name the work directory that holds the model.
   """
-  path = workdir / 'metrics.json'
   if runs.begin(workdir, 'latency', runs.as_dict(experiment),
                 base.digest(dataset)):
-    if set(models) <= set(runs.read_json(path)['models']):
+    if set(models) <= set(runs.read_json(workdir / 'metrics.json')['models']):
       return
   loaded = {k: stages.read_model(path).model for k, path in models.items()}
   runs.finish(workdir, measure(loaded, dataset.test.x[:1]))
@@ -126,4 +125,4 @@ def find_models(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 if __name__ == '__main__':
   run = lambda experiment, dataset, workdir: latency(
       experiment, dataset, find_models(main.source()), workdir)
-  main.main(run, reads_source=True)
+  main.main(run, reads_source=True, reads=('data',))

@@ -16,6 +16,7 @@ from absl import flags
 
 from experiments import config as config_lib
 from experiments import latency
+from experiments import lock
 from experiments import main
 from experiments import report
 from experiments import runs
@@ -25,6 +26,7 @@ from experiments.datasets import base
 
 Path = pathlib.Path
 
+flags.adopt_module_key_flags(latency)
 flags.DEFINE_list('converted_steps', ['1', '2', '4', '8'],
                   'T of the conversions without training.')
 flags.DEFINE_list('tuned_steps', ['1', '2', '4'],
@@ -54,7 +56,7 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
   names = {f'sd_T{t}': t for t in main.numbers('sigma_delta_steps')}
   at |= {k: config_lib.sigma_delta(experiment, t) for k, t in names.items()}
   tunings = [*(f'T{t}' for t in tuned), *names]
-  reuse = tuple(map(Path, _REUSE.value))
+  reuse = tuple(Path(folder).expanduser() for folder in _REUSE.value)
   for folder in reuse:
     if not folder.is_dir():
       raise FileNotFoundError(f'--reuse={folder}: no such folder.')
@@ -69,6 +71,9 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
       name: workdir / name for name in (*lstms, *(f'converted_{k}' for k in at),
                                         *(f'tuned_{k}' for k in tunings))
   }
+  for name, variant in lstms.items():
+    stages.check_ann(variant, dataset, models[name])
+  lock.hold(workdir)
   runs.write_json(workdir / 'plan.json', {'models': list(models)})
 
   def evaluate(name: str) -> None:
@@ -91,6 +96,7 @@ def run(experiment: Experiment, dataset: base.DataSet, workdir: Path) -> None:
     evaluate(name)
   latency.latency(experiment, dataset, models, workdir / 'latency')
   report.write(workdir)
+  lock.release(workdir)
 
 
 if __name__ == '__main__':

@@ -110,7 +110,7 @@ def _command(binary: str, fields: load.Fields, stage: load.Stage, seed: str,
 
 def nearest(fields: load.Fields) -> list[str]:
   """The nearest config and flags that differ; ValueError if there is none."""
-  every = [(name, load.flat(runs.as_dict(experiment)))
+  every = [(name, runs.flat(runs.as_dict(experiment)))
            for name, experiment in configs.every().items()]  # yapf: disable
   differing = {
       name: {k: v for k, v in fields.items() if known.get(k, not v) != v}

@@ -52,10 +52,10 @@ def publish(workdir: pathlib.Path, folder: pathlib.Path,
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('workdir', None, 'Folder of a finished pipeline.')
-  flags.DEFINE_string('results', None, 'Folder to write, <row>/seed<k>.')
+  binary.define_path('workdir', 'Folder of a finished pipeline.', required=True)
+  binary.define_path('results',
+                     'Folder to write, <row>/seed<k>.',
+                     required=True)
   flags.DEFINE_bool('allow_dirty', False, 'Also if no commit has the code.')
-  flags.mark_flags_as_required(['workdir', 'results'])
   given = flags.FLAGS
-  binary.run(lambda: publish(pathlib.Path(given.workdir),
-                             pathlib.Path(given.results), given.allow_dirty))
+  binary.run(lambda: publish(given.workdir, given.results, given.allow_dirty))

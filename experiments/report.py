@@ -115,14 +115,14 @@ def run_flags() -> None:
   """Writes the report that the flags ask for."""
   given = flags.FLAGS
   if given.workdir is None:
-    print(write_all(pathlib.Path(given.results or 'results')))
+    print(write_all(given.results or pathlib.Path('results')))
   elif given.results is None:
-    write(pathlib.Path(given.workdir))
+    write(given.workdir)
   else:
     raise app.UsageError('--workdir and --results are two reports; give one.')
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('workdir', None, 'Folder whose subfolders are stages.')
-  flags.DEFINE_string('results', None, 'Folder with <row>/seed<k>/ (results).')
+  binary.define_path('workdir', 'Folder whose subfolders are stages.')
+  binary.define_path('results', 'Folder with <row>/seed<k>/ (results).')
   binary.run(run_flags)

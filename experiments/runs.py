@@ -6,6 +6,7 @@
                  went on after it was killed
   model/         the stage's model, if it makes one
   metrics.json   its results; written last, so it marks a finished stage
+  .lock          while a process writes the folder
 
 The identity of a stage is a digest of all that decides its result. Two stages
 of one identity are the same run.
@@ -13,17 +14,21 @@ of one identity are the same run.
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 import shutil
 import subprocess
 import tokenize
 from typing import Any, Mapping, Sequence
+import warnings
 import zipfile
 import zlib
 
 import numpy as np
 
+from experiments import disk
+from experiments import lock
 from experiments.config import Experiment
 
 Path = pathlib.Path
@@ -49,12 +54,37 @@ def begin(workdir: Path,
     models: digest of the model of each of `sources`.
 
   Returns:
-    Whether the stage is finished.
+    Whether the stage is finished. If not, this process is the only one that
+    writes the directory, until `finish`.
 
   Raises:
-    ValueError: if the directory belongs to another stage or config.
+    ValueError: if the directory has results of another stage or config.
+    BlockingIOError: if another process writes it.
   """
-  sources, models = sources or {}, models or {}
+  config = _config(stage, experiment, data_digest, sources or {}, models or {})
+  if _is_finished(workdir, config):
+    print(f'{workdir}: finished before; kept as it is.', flush=True)
+    return True
+  lock.hold(workdir)
+  if not (workdir / 'config.json').exists():
+    _copy(config, reuse, workdir)
+  if _is_finished(workdir, config):
+    lock.release(workdir)
+    return True
+  write_json(workdir / 'config.json', _going_on(workdir, config))
+  return False
+
+
+def check(workdir: Path, stage: str, experiment: Mapping[str, Any],
+          data_digest: str) -> None:
+  """Raises what `begin` does of a stage without sources; writes nothing."""
+  _is_finished(workdir, _config(stage, experiment, data_digest, {}, {}))
+
+
+def _config(stage: str, experiment: Mapping[str, Any], data_digest: str,
+            sources: Mapping[str, Path],
+            models: Mapping[str, str]) -> dict[str, Any]:
+  """What config.json has of a stage that starts now."""
   names = {part: path.name for part, path in sources.items()}
   config: dict[str, Any] = {
       'stage': stage,
@@ -70,30 +100,54 @@ def begin(workdir: Path,
       for k, v in made_from.items()
   }  # yapf: disable
   config['commit'] = commit()
-  path = workdir / 'config.json'
-  if not path.exists():
-    _copy(config, reuse, workdir)
-  found = read_config(workdir) if path.exists() else config
-  if not _same(found, config):
+  return config
+
+
+def _is_finished(workdir: Path, config: Mapping[str, Any]) -> bool:
+  """Whether this stage is; ValueError if the folder has results of another."""
+  if not (workdir / 'config.json').exists():
+    return False
+  found = read_config(workdir)
+  if not _same(found, config) and _has_results(workdir):
     old, new = _options(found), _options(config)
     different = [k for k in {**old, **new} if old.get(k) != new.get(k)]
     raise ValueError(
         f'{workdir} holds another run, different in '
         f'{", ".join(different) or "what its sources are"}; choose another '
         '--workdir, or remove that one. Nothing was changed.')
-  finished = (workdir / 'metrics.json').exists()
-  if finished:
-    print(f'{workdir}: finished before; kept as it is.', flush=True)
-  else:
-    if config['commit'] not in commits(found):
-      found['resumed_at'] = [*found.get('resumed_at', ()), config['commit']]
-    write_json(path, found)
-  return finished
+  return (workdir / 'metrics.json').exists()
+
+
+def _has_results(workdir: Path) -> bool:
+  """Whether a stage has finished an epoch, or more."""
+  epochs = (path.name for path in (workdir / 'epochs').glob('*'))
+  return (any(
+      (workdir / name).exists() for name in ('metrics.json', 'model')) or
+          any(map(str.isdigit, epochs)) or
+          (workdir / 'short').exists() and _has_results(workdir / 'short'))
+
+
+def _going_on(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
+  """The config.json of a stage that starts, or goes on in its folder."""
+  if not (workdir / 'config.json').exists():
+    return config
+  found = read_config(workdir)
+  if not _same(found, config):
+    warnings.warn(f'{workdir} held another run, of which no epoch was '
+                  'finished; this one takes its place.')
+    for name in ('history.json', 'staircases.npz', 'raster.npz',
+                 'predictions.npz'):
+      (workdir / name).unlink(missing_ok=True)
+    return config
+  if config['commit'] not in commits(found):
+    found['resumed_at'] = [*found.get('resumed_at', ()), config['commit']]
+  return found
 
 
 def finish(workdir: Path, metrics: Mapping[str, Any]) -> None:
   """Ends a stage with its metrics.json; prints its scores and files."""
   write_json(workdir / 'metrics.json', metrics)
+  lock.release(workdir)
   names = sorted(path.name + '/' * path.is_dir() for path in workdir.iterdir())
   scores = [f'{key} {value:.4f}' for key, value in metrics.items()
             if isinstance(value, float)]  # yapf: disable
@@ -113,6 +167,14 @@ def sections(experiment: Experiment, *names: str) -> dict[str, Any]:
   """Some sections of `as_dict`."""
   whole = as_dict(experiment)
   return {name: whole[name] for name in names}
+
+
+def flat(experiment: Mapping[str, Any]) -> dict[str, Any]:
+  """{'seed': 0, 'ann': {'epochs': 12}} -> {'seed': 0, 'ann.epochs': 12}."""
+  return {f'{name}.{key}' if key else name: value
+          for name, part in experiment.items() for key, value in
+          (part.items() if isinstance(part, dict) else [('', part)])
+         }  # yapf: disable
 
 
 def _identity(config: Mapping[str, Any], made_from: Mapping[str, str]) -> str:
@@ -146,16 +208,20 @@ def record(workdir: Path, **entries: Any) -> None:
 
 def _copy(config: Mapping[str, Any], reuse: Sequence[Path],
           workdir: Path) -> None:
-  """Copies a finished stage that is the same, if there is one, in one move."""
+  """Copies a finished stage that is the same, if there is one."""
   for path in (p for folder in reuse for p in folder.glob('*/metrics.json')):
-    if _same(read_config(path.parent), config):
-      partial = workdir.with_name(f'{workdir.name}.partial')
-      shutil.rmtree(partial, ignore_errors=True)
-      kept = shutil.ignore_patterns('epochs')
-      shutil.copytree(path.parent, partial, ignore=kept)
-      partial.replace(workdir)
-      print(f'{workdir}: copied from {path.parent}', flush=True)
-      return
+    if not _same(read_config(path.parent), config):
+      continue
+    last = ('config.json', 'metrics.json')  # which say that it is finished
+    left = shutil.ignore_patterns('epochs', '.lock', '*.partial', *last)
+    with disk.writing(workdir):
+      shutil.copytree(path.parent, workdir, ignore=left, dirs_exist_ok=True)
+      for name in last:
+        partial = workdir / f'{name}.partial'
+        shutil.copy2(path.with_name(name), partial)
+        partial.replace(workdir / name)
+    print(f'{workdir}: copied from {path.parent}', flush=True)
+    return
 
 
 def _options(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,10 +289,18 @@ def read_json(path: Path) -> Any:
 
 def replace(path: Path, content: bytes) -> None:
   """Writes a file, whose folder is made if absent, in one move."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix('.partial')
-  partial.write_bytes(content)
-  partial.replace(path)
+  with disk.writing(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix('.partial')
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes arrays by name as .npz, in one move."""
+  content = io.BytesIO()
+  np.savez_compressed(content, allow_pickle=False, **arrays)
+  replace(path, content.getvalue())
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -238,8 +312,17 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise ValueError('it holds one array, not several with names')
       with stored as arrays:
         return {name: arrays[name] for name in arrays.files}
+  except ValueError as error:
+    if 'Object arrays' not in str(error):
+      raise _unreadable(path, error) from error
+    raise ValueError(f'{path}: an array holds Python objects; store numbers, '
+                     'or strings by y.astype(str).') from error
   # NumPy parses the header of an array as Python, which a damaged one is not.
-  except (ValueError, OSError, EOFError, KeyError, SyntaxError,
-          tokenize.TokenError, zipfile.BadZipFile, zlib.error) as error:
-    raise ValueError(f'{path} cannot be read as .npz: {error}. It was left as '
-                     'it is; make it anew.') from error
+  except (OSError, EOFError, KeyError, SyntaxError, tokenize.TokenError,
+          zipfile.BadZipFile, zlib.error) as error:
+    raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+  return ValueError(f'{path} cannot be read as .npz: {error}. It was left as '
+                    'it is; make it anew.')

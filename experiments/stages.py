@@ -32,6 +32,9 @@ from slstm import integer
 Path = pathlib.Path
 Paths = Sequence[Path]
 _CALIBRATION = 512  # examples that decide the ranges of integers
+# Of fewer steps of training a warning tells, and of a batch too large an error
+# that names one of which there are some in an epoch.
+_STEPS, _BATCHES = 100, 8
 
 
 def train_ann(experiment: Experiment,
@@ -39,11 +42,23 @@ def train_ann(experiment: Experiment,
               workdir: Path,
               reuse: Paths = ()) -> None:
   """Trains the source LSTM and writes the epoch that validation chose."""
-  read = runs.sections(experiment, 'data', 'model', 'ann', 'seed')
-  if runs.begin(workdir, 'train_ann', read, base.digest(dataset), reuse=reuse):
+  if runs.begin(workdir, *_as_ann(experiment, dataset), reuse=reuse):
     return
   model = _start(experiment, dataset, workdir)
   _train(model, experiment.ann.config(experiment.seed), dataset, workdir, None)
+
+
+def check_ann(experiment: Experiment, dataset: base.DataSet,
+              workdir: Path) -> None:
+  """Raises ValueError if `train_ann` could not go on in this folder."""
+  runs.check(workdir, *_as_ann(experiment, dataset))
+
+
+def _as_ann(experiment: Experiment,
+            dataset: base.DataSet) -> tuple[str, dict[str, Any], str]:
+  """Stage, what it reads of the config, and digest of the data."""
+  read = runs.sections(experiment, 'data', 'model', 'ann', 'seed')
+  return 'train_ann', read, base.digest(dataset)
 
 
 def _start(experiment: Experiment, dataset: base.DataSet,
@@ -97,7 +112,7 @@ def _fitted(model: slstm.Model, some: slstm.Data,
   calibration = slstm.calibrate(model, some.x, lengths=some.lengths)
   made = slstm.convert(model, calibration, conversion.config())
   arrays = traces.staircases(calibration, made)
-  np.savez_compressed(workdir / 'staircases.npz', allow_pickle=False, **arrays)
+  runs.write_npz(workdir / 'staircases.npz', arrays)
   encoder = made.encoder_report
   return made.model, {
       'report': slstm.report_dict(made.report),
@@ -188,18 +203,16 @@ def evaluate(dataset: base.DataSet,
     first = int(np.argmax(y == 0)) if y.ndim == 1 else 0
     real = None if lengths is None else lengths[first]
     arrays = traces.raster(model, x[first:first + 1, :real])
-    arrays |= {'truth': y[first]}
-    np.savez_compressed(workdir / 'raster.npz', allow_pickle=False, **arrays)
+    runs.write_npz(workdir / 'raster.npz', {**arrays, 'truth': y[first]})
   outputs = slstm.outputs(model, x, lengths=lengths)
   scores = dataset.task.metric(jnp.asarray(outputs), jnp.asarray(y))
-  np.savez_compressed(workdir / 'predictions.npz', allow_pickle=False,
-                      outputs=outputs, truth=y,
-                      scores=np.asarray(scores, np.float32))  # yapf: disable
-  metrics = _named('test', slstm.judge(outputs,
-                                       y,
-                                       dataset.task,
-                                       lengths=lengths), dataset.task)
-  metrics |= {'test_examples': len(y), 'data': summary.of(dataset),
+  runs.write_npz(workdir / 'predictions.npz', {
+      'outputs': outputs, 'truth': y, 'scores': np.asarray(scores, np.float32)
+  })  # yapf: disable
+  found = slstm.judge(outputs, y, dataset.task, lengths=lengths)
+  metrics = _named('test', found, dataset)
+  metrics |= {'test_examples': len(y),
+              'data': base.describe(dataset) | summary.of(dataset),
               'sizes': traces.sizes(model, x.shape[1]),
               'int8': _in_integers(model, dataset)}  # yapf: disable
   runs.finish(workdir, metrics | measure(model, dataset.test))
@@ -240,6 +253,26 @@ def _spread(dataset: base.DataSet, count: int) -> slstm.Data:
   return dataset.train.rows(rows)
 
 
+def check_size(dataset: base.DataSet, section: str,
+               training: config_lib.Training) -> None:
+  """Refuses a batch of more examples than there are; warns of few steps."""
+  train, validation, test = (len(part.y) for part in dataset[:3])
+  batch, epochs = training.batch_size, training.epochs
+  of = (f'of {train + validation + test} examples {train} are for training, '
+        f'{validation} for validation, {test} for test')
+  hint = f' {dataset.split}'.rstrip()
+  small = max(1, train // _BATCHES)
+  if train < batch:
+    raise ValueError(f'config.{section}.batch_size is {batch}, but {of}; '
+                     f'give --config.{section}.batch_size={small}.{hint}')
+  steps = train // batch * epochs
+  if steps < _STEPS:
+    warnings.warn(
+        f'{steps} steps of training are few: {of}; config.{section}.batch_size '
+        f'is {batch} and config.{section}.epochs {epochs}. More epochs, or a '
+        f'smaller batch, give more steps.{hint}')
+
+
 def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
            workdir: Path, teacher: slstm.Model | None) -> None:
   """Trains, saving after every epoch; resumes from the newest save."""
@@ -251,8 +284,7 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
     history = _history(workdir / 'history.json', int(state.epoch))
     print(f'{workdir}: goes on after epoch {state.epoch} of {config.epochs}',
           flush=True)  # yapf: disable
-  metric = dataset.task.metric_name
-  name = f'validation_{metric}'
+  name = f'validation_{dataset.task.metric_name}'
   with progress.training(workdir.name, config, examples,
                          name) as (on_step, on_epoch):
     for state, metrics in slstm.fit(model,
@@ -269,7 +301,7 @@ def _train(model: slstm.Model, config: slstm.TrainConfig, dataset: base.DataSet,
       checkpoint.save(saves, int(state.epoch), state)
       on_epoch(metrics)
   _write_model(workdir, state.best)
-  best = {**_judged(dataset.task), name: float(state.best_metric)}
+  best = {**_judged(dataset), name: float(state.best_metric)}
   runs.finish(workdir, {**best, 'history': history})
 
 
@@ -289,17 +321,20 @@ def _scores(part: str, model: slstm.Model,
             dataset: base.DataSet) -> dict[str, Any]:
   """Metric and loss of a model on that part of the data."""
   found = slstm.evaluate(model, getattr(dataset, part), task=dataset.task)
-  return _named(part, found, dataset.task)
+  return _named(part, found, dataset)
 
 
 def _named(part: str, found: slstm.Evaluation,
-           task: slstm.Task) -> dict[str, Any]:
-  return {**_judged(task), f'{part}_{task.metric_name}': found.metric,
+           dataset: base.DataSet) -> dict[str, Any]:
+  name = dataset.task.metric_name
+  return {**_judged(dataset), f'{part}_{name}': found.metric,
           f'{part}_loss': found.loss}  # yapf: disable
 
 
-def _judged(task: slstm.Task) -> dict[str, Any]:
-  return {'metric': task.metric_name, 'higher_is_better': task.higher_is_better}
+def _judged(dataset: base.DataSet) -> dict[str, Any]:
+  task = dataset.task
+  return {'metric': task.metric_name, 'higher_is_better': task.higher_is_better,
+          'data': base.describe(dataset)}  # yapf: disable
 
 
 class Source(NamedTuple):

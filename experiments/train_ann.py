@@ -8,4 +8,4 @@ from experiments import main
 from experiments import stages
 
 if __name__ == '__main__':
-  main.main(stages.train_ann)
+  main.main(stages.train_ann, reads=('data', 'model', 'ann', 'seed'))

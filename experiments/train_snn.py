@@ -6,21 +6,19 @@ python -m experiments.train_snn --config=experiments/configs/har.py \
 
 import pathlib
 
-from absl import flags
-
+from experiments import binary
 from experiments import main
 from experiments import stages
 from experiments.config import Experiment
 from experiments.datasets import base
 
-_TEACHER = flags.DEFINE_string(
-    'teacher', None,
-    'Work directory of the LSTM that --config.snn.distillation is from.')
+_TEACHER = binary.define_path(
+    'teacher', 'Work directory of the LSTM that config.snn.distillation is of.')
 
 
 def _run(experiment: Experiment, dataset: base.DataSet,
          workdir: pathlib.Path) -> None:
-  teacher = pathlib.Path(_TEACHER.value) if _TEACHER.value else None
+  teacher = _TEACHER.value
   if teacher and not experiment.snn.distillation:
     raise ValueError(f'--teacher={teacher} does nothing, as config.snn.'
                      'distillation is 0; leave it out, or give a share.')
@@ -28,4 +26,4 @@ def _run(experiment: Experiment, dataset: base.DataSet,
 
 
 if __name__ == '__main__':
-  main.main(_run, reads_source=True)
+  main.main(_run, reads_source=True, reads=('data', 'snn', 'seed'))

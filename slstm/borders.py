@@ -7,6 +7,7 @@ Within a compiled function NaN stays NaN, through encoder and neurons (`model`,
 """
 
 from typing import Any
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,10 @@ import numpy as np
 
 from slstm import neurons
 from slstm.types import Encoder, Model
+
+# Models that `check_once` has seen, as long as they live.
+_checked: weakref.WeakValueDictionary[int,
+                                      Model] = (weakref.WeakValueDictionary())
 
 _OWN_LOOP = ('Did an optimiser of your own move it? Let it move slstm.'
              'unconstrain(model), see "An optimiser of your own" in '
@@ -84,6 +89,25 @@ def check_model(model: Model, what: str) -> None:
   """
   check_finite(model := jax.device_get(model), what)
   check_encoder(model.encoder, what)
+  _check_all_neurons(model, what)
+
+
+def check_once(model: Model, what: str) -> None:
+  """Checks the neurons of a model that was not checked before.
+
+  It is for functions that are called often, or traced: then nothing is done.
+  """
+  neurons_of = [
+      model.encoder.neuron, *(layer.neurons for layer in model.layers)
+  ]
+  if _checked.get(id(model)) is model or not known(neurons_of):
+    return
+  with jax.ensure_compile_time_eval():
+    _check_all_neurons(model, what)
+  _checked[id(model)] = model
+
+
+def _check_all_neurons(model: Model, what: str) -> None:
   check_neurons(model.encoder.neuron, f'{what}: encoder.neuron')
   for index, layer in enumerate(model.layers):
     for site, neuron in layer.neurons._asdict().items():

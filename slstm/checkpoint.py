@@ -7,11 +7,15 @@ Nothing is ever overwritten: a step that exists is refused, and a checkpoint
 that cannot be read is reported by name and left as it is.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
+import os
 import pathlib
-from typing import Any, Mapping
+import re
+from typing import Any, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -26,24 +30,33 @@ from slstm.types import (Config, Encoder, Gates, Layer, Model, Readout, SITES,
 
 _FILE = 'model.json'
 _FORMAT = 2
+_OVERHEAD = 2**16  # bytes, at least, that a step takes beside its arrays
+_LONG = 200  # characters of an error of others
 _Path = str | pathlib.Path
 
 
 def save(directory: _Path, step: int, tree: Any, *, keep: int = 2) -> None:
   """Writes a pytree of arrays as a step, of which the `keep` newest stay.
 
-  FileExistsError if the directory holds this step or a later one.
+  FileExistsError if the directory holds this step or a later one, OSError if it
+  cannot be written, such as on a full disk.
   """
   arrays = {
       k: np.asarray(leaf) for k, leaf in borders.named_leaves(tree).items()
   }
-  with _manager(directory, max_to_keep=keep) as manager:
+  with _quiet(), _manager(directory, max_to_keep=keep) as manager:
     newest = manager.latest_step()
     if newest is not None and newest >= step:
       raise FileExistsError(
           f'save: {directory} already holds step {newest}, asked to write '
           f'{step}; choose another directory, or remove this one.')
-    manager.save(step, args=ocp.args.StandardSave(arrays))
+    try:
+      _try_room(pathlib.Path(directory), sum(a.nbytes for a in arrays.values()))
+      manager.save(step, args=ocp.args.StandardSave(arrays))
+    except (ValueError, OSError) as error:
+      raise OSError(f'save: step {step} cannot be written into {directory}: '
+                    f'{_reason(error)}. Steps that were finished before are '
+                    'kept.') from error
 
 
 def latest_step(directory: _Path) -> int | None:
@@ -64,15 +77,15 @@ def read(directory: _Path) -> dict[str, np.ndarray]:
     raise FileNotFoundError(
         f'no checkpoint in {directory}; has the training run that should have '
         'written it finished an epoch?')
-  with _manager(directory) as manager:
+  with _quiet(), _manager(directory) as manager:
     try:
       return manager.restore(step, args=ocp.args.StandardRestore())
     except (ValueError, KeyError, TypeError, OSError) as error:
       raise ValueError(
           f'checkpoint {pathlib.Path(directory) / str(step)} cannot be read: '
           'it is truncated or corrupt. It was left as it is; restore it from '
-          f'a copy, or remove it to fall back to the step before. ({error})'
-      ) from error
+          'a copy, or remove it to fall back to the step before. '
+          f'({_reason(error)})') from error
 
 
 def restore(directory: _Path, template: Any) -> Any:
@@ -106,7 +119,13 @@ def save_model(directory: _Path, model: Model) -> None:
   save(directory, 0, model)
   fields = {'format': _FORMAT, 'config': config, 'neurons': neuron_types}
   text = json.dumps(fields, indent=2) + '\n'
-  (pathlib.Path(directory) / _FILE).write_text(text, encoding='utf-8')
+  path = pathlib.Path(directory) / _FILE
+  try:
+    path.write_text(text, encoding='utf-8')
+  except OSError as error:
+    path.unlink(missing_ok=True)
+    raise OSError(f'save_model: {path} cannot be written: {error.strerror}'
+                 ) from error  # yapf: disable
 
 
 def load_model(directory: _Path) -> Model:
@@ -189,6 +208,41 @@ def unflatten(arrays: Mapping[str, Any], config: Config,
   except ValueError as error:
     raise ValueError(f'{source}: {error}') from error
   return model
+
+
+def _try_room(directory: pathlib.Path, size: int) -> None:
+  """Raises OSError if a disk has no room for so many bytes.
+
+  orbax writes arrays in parallel. Where one fails, threads of the others print
+  traces that nobody can catch; so a file is tried before.
+  """
+  tried = directory / '.room'
+  try:
+    tried.write_bytes(bytes(size + _OVERHEAD))
+  finally:
+    tried.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keeps orbax from logging errors, with traces; they are raised as well."""
+  logger = logging.getLogger('absl')
+  level = logger.level
+  logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+  """The system's reason where orbax names one, or the begin of what it says."""
+  number = re.search(r"os_error_code='(\d+)'", str(error))
+  if number:
+    return os.strerror(int(number[1]))
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  return str(error).partition(';')[0].partition(' [')[0][:_LONG]
 
 
 def _manager(directory: _Path, **options: int) -> ocp.CheckpointManager:

@@ -97,6 +97,10 @@ def standardising(x: Any,
       hardly ever change and would be blown up where they do.
     lengths: of the sequences of x [B, N, D]; padding has no part in it.
   """
+  types.check_array('standardising: x', x)
+  if not x.size:
+    raise ValueError(f'standardising: x has shape {x.shape}; expected '
+                     'examples.')
   if lengths is not None:
     padding.check(lengths, x, 'standardising: lengths')
     x = x[padding.of_examples(x, lengths)]
@@ -169,6 +173,9 @@ def init(key: Array,
     model = slstm.init(jax.random.key(0), num_features=9, hidden_sizes=(128,),
                        num_outputs=6, encoder=slstm.standardising(x_train))
   """
+  if not isinstance(hidden_sizes, Sequence):
+    raise ValueError(f'init: hidden_sizes is {hidden_sizes!r}; expected the '
+                     'units of each layer, such as (128,).')
   sizes = (num_features, *hidden_sizes, num_outputs)
   if not hidden_sizes or min(sizes) < 1:
     raise ValueError(f'init: sizes D, H.., K are {sizes}; expected at least '
@@ -219,13 +226,14 @@ def apply(model: Model,
       before the first element, h = c = 0.
 
   Raises:
-    ValueError: for shapes that do not fit the parameters, or an executor that
-      cannot run this model.
+    ValueError: for shapes that do not fit the parameters, neurons out of range
+      (where they are not traced), or an executor that cannot run this model.
 
   Example:
     logits = slstm.apply(model, x, executor=slstm.wavefront).outputs
   """
   check_model(model)
+  borders.check_once(model, 'apply: model')
   features, config = model.num_features, model.config
   types.check_shape('apply: x', x, 'B N D', 'It is batch-major.', D=features)
   # A scan keeps the dtype of what it carries, so all share the widest.

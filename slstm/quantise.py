@@ -66,6 +66,7 @@ def quantise(model: Model,
                      'per element are not there yet.')
   model_lib.check_model(model)
   borders.check_model(model, 'quantise: model')
+  types.check_shape('quantise: x', np.asarray(x), 'B N D', D=model.num_features)
   borders.check_inputs(x, 'quantise: x')
   limit, config = 2**(bits - 1) - 1, model.config
   x = np.asarray(x)

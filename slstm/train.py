@@ -74,7 +74,10 @@ class TrainConfig:
 
   def __post_init__(self):
     for names, expected, fits in (
-        ('epochs batch_size', '>= 1', lambda v: v >= 1),
+        ('epochs batch_size', 'an integer >= 1',
+         lambda v: isinstance(v, (int, np.integer)) and v >= 1),
+        ('seed', 'an integer in 0..2**32 - 1',
+         lambda v: isinstance(v, (int, np.integer)) and 0 <= v < 2**32),
         ('learning_rate clip_norm', 'a finite number > 0',
          lambda v: 0 < v < float('inf')),
         ('rate_target input_target', 'a finite number > 0, or None',
@@ -250,7 +253,7 @@ def train_step(
     x = augment(augment_key, x)
   targets = task.targets(y, raw.num_outputs, numbers.label_smoothing)
   if teacher is not None:
-    taught = task.link(predict(teacher, x, lengths, executor=executor))
+    taught = task.link(compiled_predict(teacher, x, lengths, executor=executor))
     share = numbers.distillation
     targets = (1 - share) * targets + share * taught
   mask = None
@@ -268,13 +271,29 @@ def train_step(
   return (raw, average, opt_state), value
 
 
-@functools.partial(jax.jit, static_argnames='executor')
 def predict(model: Model,
-            x: Array,
-            lengths: Array | None = None,
+            x: Any,
+            lengths: Any = None,
             *,
             executor: scan.Executor = scan.stacked) -> Array:
-  """Outputs of `apply`, such as logits [B, K]; compiled."""
+  """Outputs of `apply`, such as logits [B, K]; compiled.
+
+  Raises:
+    ValueError: for shapes that do not fit the model, neurons out of range.
+  """
+  types.check_array('predict: x', x)
+  padding.check(lengths, x, 'predict: lengths')
+  borders.check_once(model, 'predict: model')
+  return compiled_predict(model, x, lengths, executor=executor)
+
+
+@functools.partial(jax.jit, static_argnames='executor')
+def compiled_predict(model: Model,
+                     x: Array,
+                     lengths: Array | None = None,
+                     *,
+                     executor: scan.Executor = scan.stacked) -> Array:
+  """`predict` without its checks of values."""
   return model_lib.apply(model, x, lengths=lengths, executor=executor).outputs
 
 
@@ -354,21 +373,27 @@ def _outputs(
 ) -> np.ndarray:  # yapf: disable
   found = []
   for start in range(0, len(data.x), batch_size):
-    part = slice(start, start + batch_size)
-    batch = data._replace(y=None).rows(part)
+    rows = slice(start, start + batch_size)
+    batch = data._replace(y=None).rows(rows)
     place = parallel.placement(len(batch.x), devices)
     there = place.everywhere(model)
     x, _, lengths = place.split(batch)
-    found.append(np.asarray(predict(there, x, lengths, executor=executor)))
+    outputs_ = compiled_predict(there, x, lengths, executor=executor)
+    found.append(np.asarray(outputs_))
   return np.concatenate(found)
 
 
 def _check_set(data: Data, model: Model, task: Task, what: str) -> None:
   """Raises ValueError, naming the array, if a network cannot take a set."""
+  if not (hasattr(data, 'x') and hasattr(data, 'y')):
+    raise ValueError(f'{what} is of type {type(data).__name__}; expected '
+                     'slstm.Data(x, y).')
+  types.check_array(f'{what}.y', data.y)
   types.check_shape(f'{what}.x', data.x, 'examples N D', D=model.num_features)
-  if len(data.y) != len(data.x):
-    raise ValueError(f'{what} has {len(data.x)} examples in x and '
-                     f'{len(data.y)} in y; expected as many.')
+  labels = data.y.shape[0] if data.y.shape else 'no'
+  if labels != len(data.x):
+    raise ValueError(f'{what} has {len(data.x)} examples in x and {labels} in '
+                     'y; expected as many.')
   padding.check(data.lengths, data.x, f'{what}.lengths')
   borders.check_inputs(data.x, f'{what}.x')
   borders.check_inputs(data.y, f'{what}.y')

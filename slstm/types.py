@@ -252,6 +252,14 @@ def check_positive(what: str, value: float) -> None:
     raise ValueError(f'{what} is {value!r}; expected a finite number > 0.')
 
 
+def check_array(what: str, array: Any) -> None:
+  """Raises ValueError unless it has a shape."""
+  if not hasattr(array, 'shape'):
+    raise ValueError(f'{what} is of type {type(array).__name__}; expected an '
+                     'array. Of lists make one with numpy.asarray, if all have '
+                     'the same length.')
+
+
 def check_shape(what: str,
                 array: Any,
                 axes: str,
@@ -266,6 +274,7 @@ def check_shape(what: str,
     cause: the likely reason of a mismatch, a sentence.
     **sizes: the sizes that are known, such as D=9.
   """
+  check_array(what, array)
   names, shape = axes.split(), tuple(array.shape)
   if len(shape) != len(names) or any(size < 1 or size != sizes.get(name, size)
                                      for name, size in zip(names, shape)):

@@ -28,7 +28,8 @@ RANKS = (
 # A module of experiments, or all of a folder, may import those of its own and
 # earlier lines. What is not named here is a program, the last of them.
 LAYERS = (
-    'augment binary config progress traces',
+    'augment binary config disk progress traces',
+    'lock',
     'runs',
     'datasets',
     'configs stages',

@@ -59,7 +59,7 @@ def test_no_device_gathers_the_batch(executor):
                              teacher,
                              executor=executor,
                              place=place),
-      train.predict.lower(model, batch[0], executor=executor)
+      train.compiled_predict.lower(model, batch[0], executor=executor)
   ]
   trained, inference = (lowered.compile().as_text() for lowered in compiled)
   assert 'all-reduce' in trained  # of the gradients

@@ -3,17 +3,20 @@
 import collections
 import pathlib
 import re
+import shlex
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from experiments import report
 from experiments.reporting import load
 import slstm
 from slstm import neurons
+from tests import binaries
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
@@ -50,6 +53,35 @@ def test_the_examples(capsys, tmp_path, monkeypatch):
   assert float(capsys.readouterr().out) > 0
   exec(integers, names)  # pylint: disable=exec-used
   assert (tmp_path / 'c' / 'model.c').is_file()
+
+
+@pytest.mark.slow
+def test_the_commands_for_data_of_ones_own(tmp_path):
+  """As they stand, but for folders, sizes and a shorter training."""
+  text = README.read_text(encoding='utf-8').replace('\\\n', '')
+  blocks = re.findall('```sh\n(.*?)```', text, flags=re.DOTALL)
+  block, = (code for code in blocks if 'mine.csv' in code)
+  commands = [shlex.split(line) for line in block.splitlines()]
+  assert len(commands) == 4 and '--help' in commands[0]
+  element = [f's{k // 3},{("up", "down")[k // 3 % 2]},{k % 7},{k // 3 % 2}\n'
+             for k in range(240)]  # yapf: disable
+  for name in ('mine.csv', 'new.csv'):
+    (tmp_path / name).write_text('sequence,label,a,b\n' + ''.join(element))
+  short = ['--config.ann.epochs=2', '--config.snn.epochs=1',
+           '--config.ann.batch_size=8', '--config.snn.batch_size=8',
+           '--config.model.hidden=4', '--converted_steps=1', '--tuned_steps=1',
+           '--sigma_delta_steps=', '--quantised_levels=', '--latency_seconds=0'
+          ]  # yapf: disable
+  places = r'(?<==)(?=mine|new|runs|predictions)'
+  for index, (python, *arguments) in enumerate(commands):
+    assert python == 'python'
+    arguments = [re.sub(places, f'{tmp_path}/', word) for word in arguments]
+    status, printed = binaries.run_python(*arguments, *short * (index == 1))
+    assert 'Traceback' not in printed and status == (index == 0), printed
+  predicted = (tmp_path / 'predictions.csv').read_text().splitlines()
+  assert predicted[0] == 'sequence,class,score_down,score_up'
+  assert len(predicted) == 81 and predicted[1].startswith('s0,')
+  assert (tmp_path / 'runs' / 'mine' / 'report.md').is_file()
 
 
 def test_the_example_of_an_own_optimiser():

@@ -233,7 +233,55 @@ def test_neurons_that_training_can_reach_are_accepted():
   borders.check_neurons(neurons.integrate_and_fire(True), 'here')
 
 
+def odd(value) -> Any:
+  """An argument that mypy would refuse."""
+  return value
+
+
+def compiled(model):
+  """What `apply` gives for this model, of x alone."""
+  return jax.jit(lambda x: slstm.apply(model, x).outputs)
+
+
+LISTS = data().x.tolist()
 OTHERS = {
+    'lists to evaluate': (lambda: slstm.evaluate(lstm(), data()._replace(
+        x=LISTS)), '^evaluate: data.x is of type list; expected an array. Of'),
+    'lists to predict': (lambda: slstm.predict(lstm(), odd(LISTS)),
+                         '^predict: x is of type list'),
+    'lists to apply': (lambda: slstm.apply(lstm(), odd(LISTS)),
+                       '^apply: x is of type list'),
+    'lists to calibrate': (lambda: slstm.calibrate(lstm(), odd(LISTS)),
+                           '^calibrate: x is of type list'),
+    'lists to standardising': (lambda: slstm.standardising(LISTS),
+                               '^standardising: x is of type list'),
+    'labels in a list': (lambda: fit(train_set=data()._replace(
+        y=data().y.tolist())), '^fit: train.y is of type list'),
+    'no labels': (lambda: slstm.evaluate(lstm(), data()._replace(y=ANY)),
+                  '^evaluate: data.y is of type NoneType'),
+    'one label': (lambda: slstm.evaluate(lstm(), data()._replace(
+        y=np.int32(1))), '16 examples in x and no in y'),
+    'a tuple as data': (lambda: slstm.evaluate(lstm(), odd(tuple(data()))),
+                        r'evaluate: data is of type tuple; .* slstm.Data'),
+    'nothing to standardise': (lambda: slstm.standardising(data().x[:0]),
+                               r'^standardising: x has shape \(0, 3, 3\)'),
+    'nothing to quantise': (lambda: slstm.quantise(lstm(), data().x[:0]),
+                            r'^quantise: x has shape \(0, 3, 3\)'),
+    'nothing to predict': (lambda: slstm.predict(lstm(), data().x[:0]),
+                           r'^apply: x has shape \(0, 3, 3\)'),
+    'units that are no list': (lambda: slstm.init(
+        jax.random.key(0), num_features=3, hidden_sizes=odd(4),
+        num_outputs=2), 'init: hidden_sizes is 4; expected the units of each'),
+    'a negative seed': (lambda: slstm.TrainConfig(seed=-1), 'seed is -1; exp'),
+    'a seed too large': (lambda: slstm.TrainConfig(seed=2**32), 'seed is 4294'),
+    'half an epoch': (lambda: slstm.TrainConfig(epochs=odd(1.5)),
+                      'epochs is 1.5; expected an integer >= 1'),
+    'predict with a leak of 2': (lambda: slstm.predict(snn(leak=2.0), data().x),
+                                 '^predict: model: .*leak is 2 at'),
+    'apply with a leak of 2': (lambda: slstm.apply(snn(leak=2.0), data().x),
+                               '^apply: model: .*leak is 2 at'),
+    'apply, compiled for a model': (lambda: compiled(snn(leak=2.0))(data().x),
+                                    '^apply: model: .*leak is 2 at'),
     'a target NaN': (lambda: fit(train_set=data()._replace(
         y=np.where(np.arange(16) == 3, np.nan, 0))),
                      '^fit: train.y of 1 examples is not finite, .* index 3'),
@@ -470,6 +518,7 @@ def test_a_stage_whose_source_has_changed_since_is_not_taken_for_it(
   made_from = config['made_from']['source']
   assert made_from['model_digest'] == checkpoint.digest(snn())
   assert not begin()
+  runs.finish(folder / 'test', {})
   told_retrained(folder)
   read = {'source': stages.read_model(folder / 'T2')}
   with pytest.raises(ValueError, match='different in what its sources are'):
@@ -588,18 +637,54 @@ FLAGS = {
         (1, 'error: train: all '),
     ('train_ann', '--config.data.path={shifted}', '--config.ann.epochs=0'):
         (1, 'epochs is 0'),
+    ('train_snn', '--source={T2}', '--config.conversion.num_steps=4'):
+        (1, 'error: --config.conversion.num_steps=4 does nothing here: --source'
+            '={T2} was made with 2'),
+    ('train_snn', '--source={hard}', '--config.conversion.num_steps=4'):
+        (1, 'warning: --config.conversion.num_steps=4 does nothing here'),
+    ('train_snn', '--source={T2}', '--config.model.hidden=5'):
+        (1, 'error: --config.model.hidden=5 does nothing here'),
+    ('train_ann', '--config.ann.batch_size=64'):
+        (1, 'error: config.ann.batch_size is 64, but of 48 examples 34 are for '
+            'training, 7 for validation, 7 for test; give '
+            '--config.ann.batch_size=4. There is no split in the file'),
+    ('train_ann', '--config.seed=-1'): (1, 'seed is -1; expected an integer'),
+    ('train_ann', '--config.seed=4294967296'): (1, 'seed is 4294967296'),
+    ('train_ann', '--workdir='): (1, 'error: flag --workdir=: it is empty'),
+    ('train_ann', '--workdir={npz}'):
+        (1, 'error: --workdir={npz}: {npz} is a file; expected a folder'),
+    ('train_ann', '--workdir={npz}/in/it'): (1, '{npz} is a file; expected'),
+    ('train_ann', '--workdir=~nobody_/w'): (1, 'error: flag --workdir=~nobody'),
+    ('train_ann', '--workdr=w'): (1, 'Did you mean: workdir ? See --help.'),
+    ('train_ann', '--config.data.path={npz}.txt'): (1, 'no such file'),
+    ('evaluate',): (1, 'error: --source is missing; see --help.'),
+    ('evaluate', '--source='): (1, 'error: flag --source=: it is empty'),
+    ('evaluate', '--source={npz}'): (1, 'config.json is absent; run the stage'),
+    ('predict', '--source={hard}', '--input={npz}', '--output={npz}'):
+        (1, 'error: --output={npz} is there already'),
+    ('predict', '--source={hard}', '--input={npz}'):
+        (1, 'error: --output is missing; see --help.'),
+    ('predict', '--source={hard}', '--input=nowhere.csv', '--output={npz}.csv'):
+        (1, 'error: --input=nowhere.csv: no such file'),
+    ('predict', '--source={hard}', '--input={wide}', '--output={npz}.csv'):
+        (1, 'error: --input={wide}: x has shape (48, 3, 5); expected '),
+    ('predict', '--sorce={hard}'): (1, 'Did you mean: source ? See --help.'),
+    ('predict',): (1, 'error: --source is missing; see --help. --input is mi'),
+    ('predict', '--source=a', '--input=b', '--output=c', 'stray'):
+        (1, 'error: unexpected arguments: stray'),
 }  # yapf: disable
 # Each in a process of its own, but forked, so that none imports all anew.
 TRY_ALL = """
 import importlib, json, os, runpy, sys
 from experiments import main, stages, train_snn
-for module in ('train_ann', 'convert', 'evaluate'):
+for module in ('train_ann', 'convert', 'evaluate', 'predict'):
   importlib.import_module('experiments.' + module)
 for binary, *flags in json.loads(sys.argv[1]):
   if not os.fork():
     sys.argv = [binary, *flags]
     if binary == 'train_snn':
-      main.main(train_snn._run, reads_source=True)
+      main.main(train_snn._run, reads_source=True,
+                reads=('data', 'snn', 'seed'))
     runpy.run_module('experiments.' + binary, run_name='__main__')
   print('rc', os.waitstatus_to_exitcode(os.wait()[1]), file=sys.stderr)
 """
@@ -609,15 +694,20 @@ def test_binaries_end_with_one_line_and_write_nothing(folder, npz, tmp_path):
   shutil.copytree(folder / 'T2', folder / 'swapped')
   replace_model(folder, 'swapped', 'T4')
   for name, changes in (('complex', {'x': X + 1j}), ('one_class', {'y': Y * 0}),
+                        ('wide', {'x': np.ones((48, 3, 5))}),
                         ('shifted', {'y': Y + 1})):  # yapf: disable
     np.savez(tmp_path / name, **arrays(**changes))
   names = {name: folder / name for name in ('hard', 'T2', 'swapped')}
   names |= {name: tmp_path / f'{name}.npz'
-            for name in ('complex', 'one_class', 'shifted')}  # yapf: disable
+            for name in ('complex', 'one_class', 'shifted', 'wide')
+           } | {'npz': npz}  # yapf: disable
   always = ['--config=experiments/configs/npz.py', '--config.model.hidden=4',
-            '--config.ann.batch_size=8', f'--config.data.path={npz}'
+            '--config.ann.batch_size=8', '--config.snn.batch_size=8',
+            f'--config.data.path={npz}'
            ]  # yapf: disable
-  commands = [[binary, *always, f'--workdir={folder}/w{index}',
+  of = lambda binary, index: [] if binary == 'predict' else [
+      *always, f'--workdir={folder}/w{index}']  # yapf: disable
+  commands = [[binary, *of(binary, index),
                *(flag.format(**names) for flag in flags)]
               for index, (binary, *flags) in enumerate(FLAGS)]  # yapf: disable
   _, printed = binaries.run_python('-c', TRY_ALL, json.dumps(commands))

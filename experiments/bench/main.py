@@ -8,13 +8,13 @@ that it has measured.
 import importlib
 import io
 import itertools
-import pathlib
 from typing import Callable, Iterable
 
 from absl import flags
 from absl import logging
 
 from experiments import binary
+from experiments import disk
 from experiments import runs
 from experiments.bench import measure
 from experiments.bench import models
@@ -34,6 +34,8 @@ _SIZES = {
     'layers': ('1', 'L, layers'),
     'steps': ('1,2,4,8', 'T, SNN time steps per element'),
 }
+
+flags.disclaim_key_flags()  # what these define is of the binary
 
 
 class _List(flags.ArgumentParser):
@@ -92,8 +94,7 @@ def main(executors: Iterable[str], training: bool, **sizes: str) -> None:
   flags.DEFINE_float('seconds', 20.0,
                      'Of rounds for each shape, after which no other begins.',
                      0.0)
-  flags.DEFINE_string('workdir', None, 'Where to write.')
-  flags.mark_flag_as_required('workdir')
+  binary.define_path('workdir', 'Where to write.', required=True)
   start(lambda: _run(training), executors, **sizes)
 
 
@@ -102,7 +103,8 @@ def _run(training: bool) -> None:
   flag = flags.FLAGS
   if flag.executors == ('wavefront',) and flag.couplings == ('shared',):
     raise ValueError('--executors=wavefront runs --couplings=step only.')
-  workdir = pathlib.Path(flag.workdir)
+  workdir = flag.workdir
+  disk.check_folder(workdir, '--workdir')
   if (workdir / 'metrics.json').exists():
     raise ValueError(f'{workdir} holds a benchmark; choose another --workdir, '
                      'or remove that one. Nothing was changed.')

@@ -105,7 +105,7 @@ def spike_rate(model: slstm.Model, shape: Shape) -> float:
 
 def _inference(model: slstm.Model, shape: Shape, executor: str) -> Subject:
   place, (x, _) = placed(shape)
-  return compiled(train.predict, (place.everywhere(model), x),
+  return compiled(train.compiled_predict, (place.everywhere(model), x),
                   executor=model_lib.EXECUTORS[executor])
 
 

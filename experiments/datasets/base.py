@@ -50,6 +50,9 @@ class DataSet(NamedTuple):
     shared_scale: whether the features are of one kind, such as pixels.
     subjects: who made each example of train and of validation.
     shorter: if training begins on shorter sequences.
+    split: how the three sets were made, if that is not obvious: a sentence.
+    offset: subtracted from each feature of what was read, or () for nothing.
+    features: their names, before frames are joined.
   """
   train: slstm.Data
   validation: slstm.Data
@@ -60,6 +63,17 @@ class DataSet(NamedTuple):
   shared_scale: bool = False
   subjects: tuple[np.ndarray, np.ndarray] | None = None
   shorter: Shorter | None = None
+  split: str = ''
+  offset: tuple[float, ...] = ()
+  features: tuple[str, ...] | None = None
+
+
+def describe(dataset: DataSet) -> dict[str, Any]:
+  """What new data have to be like, and the names of the classes, for JSON."""
+  _, length, size = dataset.train.x.shape
+  return {'classes': dataset.classes, 'elements': length, 'features': size,
+          'feature_names': dataset.features, 'subtracted': dataset.offset
+         }  # yapf: disable
 
 
 def load(data: Any) -> DataSet:
@@ -90,15 +104,17 @@ def _check_classes(dataset: DataSet) -> None:
   count = np.bincount(dataset.train.y, minlength=len(dataset.classes))
   present = np.flatnonzero(count)
   if len(present) < 2:
-    raise ValueError(f'train: all {len(dataset.train.y)} labels are '
-                     f'{present[0]}; expected at least two classes.')
+    raise ValueError(
+        f'train: all {len(dataset.train.y)} labels are {present[0]}; expected '
+        f'at least two classes. {dataset.split}'.rstrip())
   absent = np.flatnonzero(count == 0)
   if absent.size:
     warnings.warn(
         f'train: no example of class {_listed(absent)} (of '
         f'{len(dataset.classes)} classes, 0..{len(dataset.classes) - 1}); the '
         'network has outputs for them that learn nothing. To number the '
-        'labels without gaps: y = np.unique(y, return_inverse=True)[1].')
+        'labels without gaps: y = np.unique(y, return_inverse=True)[1]. '
+        f'{dataset.split}'.rstrip())
 
 
 def _check_features(x: np.ndarray) -> None:
@@ -175,7 +191,7 @@ def digest(dataset: DataSet) -> str:
 def folder(path: str, name: str) -> pathlib.Path | None:
   """The folder of a data set's files: as given, or in $SLSTM_DATA."""
   if path:
-    return pathlib.Path(path)
+    return pathlib.Path(path).expanduser()
   root = os.environ.get('SLSTM_DATA')
   return pathlib.Path(root) / name if root else None
 

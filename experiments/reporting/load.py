@@ -150,7 +150,7 @@ def _read(folder: Path) -> Run:
   for path in sorted(folder.glob('*/config.json')):
     config, at = runs.read_config(path.parent), path.with_name('metrics.json')
     metrics = runs.read_json(at) if at.is_file() else None
-    fields = flat(config['experiment'])
+    fields = runs.flat(config['experiment'])
     stages[path.parent.name] = Stage(path.parent, config, fields, metrics)
   roles: dict[Any, str] = {}
   for name, stage in stages.items():
@@ -193,14 +193,6 @@ def predictions(m: Model) -> Predictions | None:
     return None
   arrays = runs.read_npz(path)
   return Predictions(*(arrays[name] for name in Predictions._fields))
-
-
-def flat(experiment: dict[str, Any]) -> Fields:
-  """{'seed': 0, 'ann': {'epochs': 12}} -> {'seed': 0, 'ann.epochs': 12}."""
-  return {f'{name}.{key}' if key else name: value
-          for name, part in experiment.items() for key, value in
-          (part.items() if isinstance(part, dict) else [('', part)])
-         }  # yapf: disable
 
 
 def _model(name: str, stages: dict[str, Stage], test: Stage | None) -> Model:
