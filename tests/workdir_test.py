@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -245,7 +246,9 @@ def test_a_pipeline_killed_again_and_again_ends_as_if_undisturbed(
                                         timeout=3000)
   assert status == 0, printed
   assert 'Traceback' not in printed, printed
-  print(printed.splitlines()[-1])
+  told, = (line for line in printed.splitlines() if line.startswith('rounds'))
+  print(told)
+  assert sum(map(int, re.findall(r': (\d+)', told))) == KILLS
   rounds = sorted(tmp_path.glob('killed*'))
   assert rounds
   for folder in rounds:
