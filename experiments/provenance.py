@@ -123,6 +123,8 @@ def nearest(fields: load.Fields) -> list[str]:
           for k, v in differing[name].items()]  # yapf: disable
   changes: load.Fields = {}
   for field, value in differing[name].items():
+    if field == 'seed' and isinstance(value, str):
+      continue  # it stands for several
     section, _, key = field.rpartition('.')
     value = tuple(value) if isinstance(value, list) else value
     (changes.setdefault(section, {}) if section else changes)[key] = value

@@ -283,7 +283,9 @@ def _layer(config: Config, size: _Size, layer: Layer, sites: Sites,
     signed = site in types.SIGNED_SITES
     each, rate[site] = _neuron(neuron, signed, fired, size)
     work.append(each)
-  zeros = (1 - _mean(a.nonzero, elements * a.low[0].size) for a in sites)
+  everything_of = [elements * a.low[0].size for a in sites]
+  zeros = (_mean(every - np.sum(a.nonzero, dtype=np.int64), every)
+           for every, a in zip(everything_of, sites))  # yapf: disable
   of_h = rate.get('h')
   if of_h is not None:
     of_h *= (spikes.h or sites.h).low.shape[1]

@@ -342,6 +342,7 @@ def test_a_source_made_anew_otherwise_is_noticed(tmp_path):
                }}, '5a')
   runs.begin(tmp_path / 'w', 'convert', {}, '5a',
              {'source': tmp_path / '1' / 'hard'})
+  runs.finish(tmp_path / 'w', {})
   with pytest.raises(ValueError, match='different in what its sources are'):
     runs.begin(tmp_path / 'w', 'convert', {}, '5a',
                {'source': tmp_path / '2' / 'hard'})

@@ -8,7 +8,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # A module of slstm may import those of an earlier line only.
 RANKS = (
     'types',
-    'activations integer neurons padding parallel',
+    'padding',
+    'activations integer neurons parallel',
     'borders integer_check sigma_delta',
     'cells',
     'scan',

@@ -130,8 +130,8 @@ FAULTS = [
           'config.num_steps > 1', 'config.num_steps > 2',
           'carried_test.py::test_wavefront_refuses_several_steps_and_says_why'),
     # --- model
-    Fault('pooled features are sorted by name', 'model',
-          'for name in config.pooling', 'for name in sorted(config.pooling)',
+    Fault('pooled features are sorted by name', 'model', 'for name in names]',
+          'for name in sorted(names)]',
           'model_test.py::test_apply_agrees_with_the_oracle'
           '[oc_h]'),
     Fault('an input neuron starts anew at every element', 'model',
@@ -189,8 +189,8 @@ FAULTS = [
           'convert_test.py::test_config_of_the_result'),
     # --- activity, operations, energy, select
     Fault('the last h is multiplied by U', 'operations',
-          'recurrent, values = h.at(slice(-1)), num',
-          'recurrent, values = h, num',
+          'recurrent, values = h.at(slice(-1)), len',
+          'recurrent, values = h, len',
           'operations_test.py::test_one_spiking_layer_by_hand'),
     Fault('a row is fetched if all steps need it', 'activity',
           'jnp.any(values != 0, 1)', 'jnp.all(values != 0, 1)',
@@ -211,7 +211,7 @@ FAULTS = [
           'jnp.sum(seen, 1)', 'seen[:, -1]',
           'front_test.py::test_points_are_those_of_the_oracle[2]'),
     Fault('f c is multiplied at the first element', 'operations',
-          "times = num_elements - (a == 'f')", 'times = num_elements',
+          "times = length - (a == 'f')", 'times = length',
           'operations_test.py::test_one_spiking_layer_by_hand'),
     Fault('an accumulation is free', 'energy', 'p.mac * e.mac + p.ac * e.ac',
           'p.mac * e.mac', 'energy_test.py::test_ledgers_by_hand'),

@@ -73,12 +73,12 @@ def test_the_gradient_of_two_devices_is_that_of_one(coupling):
   data, place = train_test.toy(16), parallel.placement(16)
   mask = jax.random.bernoulli(jax.random.key(0), 0.75, (16, 8)) / 0.75
   arguments = (raw, jnp.asarray(data.x),
-               train_test.TASK.targets(jnp.asarray(data.y), 2,
-                                       0.1), mask, train.Rates(0.5, None, None))
+               train_test.TASK.targets(jnp.asarray(data.y), 2, 0.1), None, mask,
+               train.Rates(0.5, None, None))
   descend = jax.value_and_grad(lambda *given: train.loss(
       *given, task=train_test.TASK, executor=scan.stacked))
   whole = jax.jit(descend)(*arguments)
-  shared = jax.jit(place.mean(descend, (None, 0, 0, 0, None)))(*arguments)
+  shared = jax.jit(place.mean(descend, (None, 0, 0, 0, 0, None)))(*arguments)
   assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(whole)) > .1
   jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),

@@ -46,7 +46,7 @@ def test_readme_says_what_was_measured(name):
 
 def test_readme_says_what_integers_have():
   ints = slstm.load_integers(MODELS / 'har_int8.slstm')
-  x, y = base.load(har.Har()).test
+  x, y, _ = base.load(har.Har()).test
   right = integer.outputs(ints, x).argmax(-1) == y
   line, = [
       line for line in (MODELS / 'README.md').read_text().splitlines()

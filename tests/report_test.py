@@ -512,7 +512,7 @@ def test_command_makes_the_same_experiment():
                               model={'hidden': (6, 5)},
                               conversion={'sites': ('h', 'g')},
                               ann={'learning_rate': 1e-4})
-  given = provenance.nearest(load.flat(runs.as_dict(wanted)))
+  given = provenance.nearest(runs.flat(runs.as_dict(wanted)))
   assert given == [
       '--config=experiments/configs/npz.py', '--config.data.path=my own.npz',
       '--config.model.hidden=6,5', '--config.ann.learning_rate=0.0001',
@@ -523,7 +523,7 @@ def test_command_makes_the_same_experiment():
 
 def test_every_config_needs_no_other_flag():
   for name, experiment in configs.every().items():
-    given = provenance.nearest(load.flat(runs.as_dict(experiment)))
+    given = provenance.nearest(runs.flat(runs.as_dict(experiment)))
     assert len(given) == 1 and parsed(given) == experiment, name
 
 

@@ -367,7 +367,7 @@ def test_a_loss_of_validation_data_alone_that_diverges_is_named(monkeypatch):
 
 
 def arrays(**changes):
-  x, y = data()
+  x, y, _ = data()
   return {'x': np.concatenate([x] * 3), 'y': np.concatenate([y] * 3), **changes}
 
 

@@ -163,6 +163,7 @@ def test_what_targets_add_to_the_loss():
                    x,
                    jnp.full((16, 2), 0.5),
                    None,
+                   None,
                    train.Rates(*rates),
                    task=slstm.classification,
                    executor=slstm.stacked))
@@ -186,6 +187,7 @@ def test_the_penalty_is_on_spikes_whatever_their_amplitude(sites):
     return train.loss(slstm.unconstrain(model),
                       x,
                       targets,
+                      None,
                       None,
                       train.Rates(penalty, None, None),
                       task=TASK,

@@ -118,7 +118,7 @@ def training_step(model: slstm.Model, shape: Shape, executor: str) -> Subject:
   numbers = jax.tree.map(jnp.asarray, config.numbers(_STEPS))
   moving, *rest = place.everywhere(((state.raw, state.average, state.opt_state),
                                     jax.random.key(1), jnp.asarray(1), numbers))
-  return compiled(train.train_step, (moving, xy, *rest),
+  return compiled(train.train_step, (moving, slstm.Data(*xy), *rest),
                   donated=True,
                   executor=model_lib.EXECUTORS[executor],
                   place=place)

@@ -170,7 +170,7 @@ def join_frames(frames: int, train: Any, validation: Any,
       raise ValueError(f'config.data.frames is {frames}; expected a divisor of '
                        f'the sequence length {length}.')
     shape = examples, length // frames, frames * features
-    lengths = part.lengths
+    lengths = getattr(part, 'lengths', None)
     if lengths is not None:  # a last element may be part padding
       lengths = -(-lengths // frames)
     return slstm.Data(part.x.reshape(shape), part.y, lengths)
