@@ -155,8 +155,7 @@ def assert_close(counts, expected):
 
 
 @pytest.mark.parametrize('kind, pooling', [('lstm', ('last', 'mean', 'max')),
-                                           ('lif', ('last',)),
-                                           ('shared', ('each',))])
+                                           ('lif', ('last',))])
 def test_counts_are_the_mean_of_each_alone(kind, pooling):
   """Of operands of which one sequence shows what they are."""
   model, lengths = network(kind, pooling), np.array([7, 5, 6, 7])
