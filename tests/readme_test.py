@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
 RESULTS = ROOT / 'results' / 'README.md'
 FEW = ('data = data._replace(**{part: type(data.train)(x[:128], y[:128])'
-       ' for part, (x, y) in zip(data._fields, data[:3])})')
+       ' for part, (x, y, _) in zip(data._fields, data[:3])})')
 
 
 def cells(line):
