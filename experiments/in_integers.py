@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.datasets import base
@@ -28,9 +27,8 @@ def compare(ints: slstm.integer.IntegerModel, model: slstm.Model,
   """Runs both on all test sequences."""
   x, y, lengths = dataset.test
   both = (integer.outputs(ints, x, lengths=lengths),
-          np.asarray(slstm.predict(model, x, lengths)))  # yapf: disable
-  found, exact = (float(
-      np.mean(dataset.task.metric(jnp.asarray(outputs), jnp.asarray(y))))
-                  for outputs in both)
+          slstm.outputs(model, x, lengths=lengths))  # yapf: disable
+  found, exact = (slstm.judge(outputs, y, dataset.task, lengths=lengths).metric
+                  for outputs in both)  # yapf: disable
   same = np.mean(both[0].argmax(-1) == both[1].argmax(-1))
   return Comparison(found, exact, float(same))

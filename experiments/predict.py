@@ -27,7 +27,6 @@ from slstm import borders
 from slstm import types
 
 Path = pathlib.Path
-_BATCH = 256
 
 
 def predict(source: Path, path: Path) -> pd.DataFrame:
@@ -49,9 +48,7 @@ def predict(source: Path, path: Path) -> pd.DataFrame:
   frames = made.read.get('data', {}).get('frames', 1)
   read = arrays.read(path, f'--input={path}')
   x = _inputs(read, made.model, data, frames, f'--input={path}: x')
-  outputs = [slstm.predict(made.model, x[k:k + _BATCH])
-             for k in range(0, len(x), _BATCH)]  # yapf: disable
-  scores = np.asarray(jax.nn.softmax(np.concatenate(outputs), -1))
+  scores = np.asarray(jax.nn.softmax(slstm.outputs(made.model, x), -1))
   classes = data.get('classes') or [str(k) for k in range(scores.shape[1])]
   named = {f'score_{name}': scores[:, k] for k, name in enumerate(classes)}
   chosen = [classes[k] for k in scores.argmax(-1)]

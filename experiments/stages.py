@@ -236,9 +236,9 @@ def _in_integers(model: slstm.Model, dataset: base.DataSet) -> dict[str, Any]:
     ints = slstm.quantise(model, some.x, lengths=some.lengths)
   except ValueError as error:  # such as of a neuron that is not ours
     return {'reason': str(error)}
-  task, found = dataset.task, integer.outputs(ints, x, lengths=lengths)
-  metric = float(np.mean(task.metric(jnp.asarray(found), jnp.asarray(y))))
-  return {f'test_{task.metric_name}': metric}
+  outputs = integer.outputs(ints, x, lengths=lengths)
+  found = slstm.judge(outputs, y, dataset.task, lengths=lengths)
+  return {f'test_{dataset.task.metric_name}': found.metric}
 
 
 def calibration_data(experiment: Experiment,

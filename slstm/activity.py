@@ -136,9 +136,8 @@ def observe(model: Model, x: np.ndarray, lengths: np.ndarray | None,
   """
 
   def over_batches(merge: Any, low: Any = None) -> Any:
-    slices = (slice(i, i + batch_size) for i in range(0, len(x), batch_size))
-    batches = ((x[k], None if lengths is None else lengths[k]) for k in slices)
-    seen = (jax.device_get(_watch(model, *batch, low)) for batch in batches)
+    seen = (jax.device_get(_watch(model, *batch, low))
+            for batch in padding.batches(x, lengths, batch_size))
     is_seen = lambda node: isinstance(node, (Seen, Rows))
     merge_all = functools.partial(jax.tree.map, merge, is_leaf=is_seen)
     return functools.reduce(merge_all, seen)
@@ -219,8 +218,9 @@ def _watch(model: Model, x: Array, lengths: Array | None, low: Any) -> Any:
 
 def _run(model: Model, x: Array,
          lengths: Array | None) -> tuple[model_lib.Forward, list[Any]]:
-  """Also, of each layer, h [N, T, B, H] and, as `Seen`, f at n = 1, all sites
-  and their spikes.
+  """Runs a batch; of each layer (h [N, T, B, H], f at n = 1, sites, spikes).
+
+  All but h are `Seen`.
   """
   see = functools.partial(jax.tree.map, _see)
   if lengths is None:  # a sum over B is all that has to be kept of most sites

@@ -93,8 +93,7 @@ def trade_off(model: Model,
     raise ValueError('trade_off: expected at least one theta and one level.')
   x = jnp.asarray(x, jnp.float32)
   lengths = None if lengths is None else jnp.asarray(lengths)
-  slices = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
-  batches = [(x[k], None if lengths is None else lengths[k]) for k in slices]
+  batches = [*padding.batches(x, lengths, batch_size)]
 
   def run(snn: Model) -> tuple[np.ndarray, float]:
     found = [_run(snn, *batch, place) for batch in batches]

@@ -6,7 +6,7 @@ that whatever reduces over n, or counts, leaves padding out. Lengths of None
 mean that all elements are real.
 """
 
-from typing import Any
+from typing import Any, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,13 @@ def check(lengths: Any, x: Any, what: str) -> None:
         f'{what} is {values[bad[0]]} for sequence {bad[0]} ({bad.size} such '
         f'sequences); expected 1..{num_elements}, the elements of x. Drop '
         'sequences without any element.')
+
+
+def batches(x: Any, lengths: Any, size: int) -> Iterator[tuple[Any, Any]]:
+  """Yields (x [B, N, ...], lengths [B] or None) of `size` sequences each."""
+  for start in range(0, len(x), size):
+    rows = slice(start, start + size)
+    yield x[rows], None if lengths is None else lengths[rows]
 
 
 def real(lengths: Array, num_elements: int) -> Array:

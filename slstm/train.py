@@ -337,8 +337,7 @@ def outputs(model: Model,
   types.check_shape('outputs: x', x, 'examples N D', D=model.num_features)
   borders.check_inputs(x, 'outputs: x')
   padding.check(lengths, x, 'outputs: lengths')
-  data = Data(x, None, lengths)
-  return _outputs(model, data, batch_size, executor, devices)
+  return _outputs(model, x, lengths, batch_size, executor, devices)
 
 
 def judge(found: np.ndarray,
@@ -360,26 +359,23 @@ def judge(found: np.ndarray,
 
 def _evaluate(model: Model, data: Data, task: Task, *how: Any,
               **options: Any) -> Evaluation:
-  found = _outputs(model, data, *how, **options)
+  found = _outputs(model, data.x, data.lengths, *how, **options)
   return judge(found, data.y, task, lengths=data.lengths)
 
 
 def _outputs(
     model: Model,
-    data: Data,
+    x: np.ndarray,
+    lengths: Any,
     batch_size: int = 256,
     executor: scan.Executor = scan.stacked,
     devices: Sequence[jax.Device] | None = None
 ) -> np.ndarray:  # yapf: disable
   found = []
-  for start in range(0, len(data.x), batch_size):
-    rows = slice(start, start + batch_size)
-    batch = data._replace(y=None).rows(rows)
-    place = parallel.placement(len(batch.x), devices)
-    there = place.everywhere(model)
-    x, _, lengths = place.split(batch)
-    outputs_ = compiled_predict(there, x, lengths, executor=executor)
-    found.append(np.asarray(outputs_))
+  for batch in padding.batches(x, lengths, batch_size):
+    place = parallel.placement(len(batch[0]), devices)
+    there, batch = place.everywhere(model), place.split(batch)
+    found.append(np.asarray(compiled_predict(there, *batch, executor=executor)))
   return np.concatenate(found)
 
 
